@@ -1,0 +1,71 @@
+"""What all resources share: ids, times, ranges, item lists, and how a struct is written as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+Id: TypeAlias = Annotated[int, Meta(ge=1, le=9_007_199_254_740_991)]
+"""Server-generated, never reused (contract 1.4)."""
+
+ExternalId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
+Prefix: TypeAlias = Annotated[str, Meta(max_length=255)]
+Milliseconds: TypeAlias = Annotated[int, Meta(ge=0)]
+"""Since the Unix epoch, UTC."""
+
+Cursor: TypeAlias = Annotated[str, Meta(max_length=1024)]
+ListLimit: TypeAlias = Annotated[int, Meta(ge=1)]
+"""Larger values than a list gives are clamped, not refused (contract 13.8)."""
+
+
+class Body(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """A JSON object of the contract. An optional field that is `null` counts as absent, in both directions."""
+
+
+class TimeRange(Body):
+    """Inclusive at both ends; each end is optional."""
+
+    min: Milliseconds | None = None
+    max: Milliseconds | None = None
+
+
+class ById(Body):
+    id: Id
+
+
+class ByIdOrExternalId(Body):
+    """Exactly one of the two."""
+
+    id: Id | None = None
+    external_id: ExternalId | None = None
+
+    def __post_init__(self) -> None:
+        if (self.id is None) == (self.external_id is None):
+            raise ValueError("Expected exactly one of `id` and `externalId`")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The identifier in the shape in which it was sent."""
+        return {"id": self.id} if self.id is not None else {"externalId": self.external_id}
+
+
+class Ids(Body):
+    """The body of byids and delete where only ids are known (contract 4.6, 5.5)."""
+
+    items: Annotated[list[ById], Meta(min_length=1, max_length=10_000)]
+    ignore_unknown_ids: bool = False
+
+
+class Empty(Body):
+    """`{}`: what deletions answer."""
+
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+"""Any struct of this package as JSON bytes."""
+
+
+def list_body(items: list[Any], next_cursor: str | None = None) -> dict[str, Any]:
+    """`{"items": […]}`, with `nextCursor` only when there is more (contract 1.7)."""
+    return {"items": items} if next_cursor is None else {"items": items, "nextCursor": next_cursor}
