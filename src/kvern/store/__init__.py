@@ -1,1 +1,54 @@
-""""""
+"""Durable state.
+
+`Store` is the seam: writes go through the journal, which commits in groups; reads see every committed write. The
+statements stand one file a noun (`functions.py`, `calls.py`, …) and are the same for every database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.sql.expression import UpdateBase
+
+T = TypeVar("T")
+
+
+class StoreFault(Exception):
+    """The database could not carry out a write or a read; nothing of it was kept."""
+
+
+class Store(Protocol):
+    """Where state lives. Methods are called on one event loop; `write` and `transact` may be awaited by thousands.
+
+    Guarantees:
+        - When `write` or `transact` returns, its changes survive kill -9 and power loss.
+        - Each is atomic, and isolated from the others: they run one after the other.
+        - An await that is cancelled does not undo or stop the write; it only stops the waiting.
+        - One that fails changes nothing and does not disturb the others in its group.
+    """
+
+    def start(self) -> None:
+        """Open the database, bring its schema up to date."""
+        ...
+
+    def stop(self) -> None:
+        """Commit what waits, then close. Harmless when called twice."""
+        ...
+
+    def write(self, statement: UpdateBase, row: Mapping[str, Any]) -> Awaitable[None]:
+        """One row for an insert or update with bound parameters; equal statements of a group are sent as one."""
+        ...
+
+    def transact(self, work: Callable[[Connection], T]) -> Awaitable[T]:
+        """Run `work` in a transaction. It may be run again after a rollback, so it changes nothing but the database."""
+        ...
+
+    def read(self, work: Callable[[Connection], T]) -> Awaitable[T]:
+        """Run `work` on a reader thread, on a snapshot that holds all that was committed before the call."""
+        ...
+
+    def next_id(self) -> int:
+        """An id that was never given before, not even before a crash (contract 1.4)."""
+        ...

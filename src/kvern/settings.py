@@ -1,0 +1,87 @@
+"""The settings of a service: one definition for flags, `KVERN_*` variables and `kvern.toml`, in that order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Each field is a flag (`--data-dir`), a variable (`KVERN_DATA_DIR`) and a key of `kvern.toml` (`data-dir`).
+
+    Args:
+        host: address to listen on.
+        port: TCP port to listen on; 0 takes a free one.
+        data_dir: folder that holds everything the service keeps; made when it is not there.
+        project: name of the project that clients use.
+        public_url: base URL under which clients reach the service, such as `https://functions.plant.example`. Upload
+            and download links begin with it. Default: what each client itself used.
+        sandbox: `auto` takes bubblewrap where it works; `bubblewrap` refuses to start without it; `plain` is no wall.
+        workers_per_function: processes that one function may have at a time; further calls wait. 0 = by cores.
+        call_grace_ms: longest time for which the answer to a call is held back to tell its end state; 0 = never.
+        call_error: how a call's error is shown: `object`, `string`, or `auto` (a string to the Toolkit only).
+        timeout_minutes: time limit of a call, in minutes.
+        data_limit_mb: largest `data` of a call, in MB.
+        response_size_mb: largest response of a call, in MB.
+        log_limit_mb: log kept of one call, in MB.
+        file_limit_mb: largest file, in MB.
+        max_functions: functions in a project.
+        max_schedules: schedules in a project.
+        max_function_schedules: schedules of one function.
+        max_calls: running calls in a project.
+        max_function_calls: running calls of one function.
+        cpu_min: fewest cores that a function gets.
+        cpu_max: most cores that a function may ask for.
+        cpu_default: cores of a function that does not ask.
+        memory_min: least memory that a function gets, in GB.
+        memory_max: most memory that a function may ask for, in GB.
+        memory_default: memory of a function that does not ask, in GB.
+        index_url: package index for builds, in place of the one that uv, pip.conf or the environment name.
+        extra_index_url: further package indexes for builds.
+        build_cache: folder of uv's cache. Default: uv's own.
+        builds: builds that run at the same time.
+        build_timeout_minutes: time limit of a build, in minutes.
+        lock_minutes: for how long the resolution of the same requirements is used again, in minutes.
+        retention_days: days for which calls, their logs and responses are kept.
+        log_level: what the service writes to its own log.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    data_dir: Path = Path(".kvern")
+    project: str = "kvern"
+    public_url: str | None = None
+    sandbox: Literal["auto", "bubblewrap", "plain"] = "auto"
+    workers_per_function: int = 0
+    call_grace_ms: int = 100
+    call_error: Literal["auto", "object", "string"] = "auto"
+    timeout_minutes: float = 10
+    data_limit_mb: float = 9
+    response_size_mb: float = 1
+    log_limit_mb: float = 10
+    file_limit_mb: float = 5000
+    max_functions: int = 100
+    max_schedules: int = 1000
+    max_function_schedules: int = 100
+    max_calls: int = 250
+    max_function_calls: int = 100
+    cpu_min: float = 0.1
+    cpu_max: float = 3.0
+    cpu_default: float = 1.0
+    memory_min: float = 0.1
+    memory_max: float = 5.0
+    memory_default: float = 1.5
+    index_url: str | None = None
+    extra_index_url: tuple[str, ...] = ()
+    build_cache: Path | None = None
+    builds: int = 2
+    build_timeout_minutes: float = 20
+    lock_minutes: float = 10
+    retention_days: float = 90
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def megabytes(self, figure: float) -> int:
+        """A figure in MB as bytes (1 MB = 1,000,000 bytes, as the contract counts)."""
+        return int(figure * 1_000_000)

@@ -1,0 +1,161 @@
+"""Calls, their responses and their logs, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, delete, insert, or_, select, update
+
+from kvern.store.tables import call_logs, calls
+from kvern.wire.calls import CallFilter
+
+ACCEPT = insert(calls)
+"""One accepted call; every column but those of its end."""
+
+BEGIN = update(calls).where(calls.c.id == bindparam("call")).values(begun=True)
+"""Just before a call that had to wait goes to a worker; `{"call": id}`."""
+
+END = (
+    update(calls)
+    .where(calls.c.id == bindparam("call"), calls.c.status == "Running")
+    .values(
+        status=bindparam("to_status"),
+        verdict=bindparam("to_verdict"),
+        end_time=bindparam("to_end_time"),
+        error_message=bindparam("to_error_message"),
+        error_trace=bindparam("to_error_trace"),
+        response=bindparam("to_response"),
+    )
+)
+"""The one end state of a call: a call that has one already is left as it is."""
+
+LOG = insert(call_logs)
+"""A run of log entries: `{"call_id", "chunk", "entries"}`; `entries` is JSON objects joined by commas."""
+
+_SHOWN = (
+    calls.c.id,
+    calls.c.function_id,
+    calls.c.status,
+    calls.c.start_time,
+    calls.c.end_time,
+    calls.c.schedule_id,
+    calls.c.scheduled_time,
+    calls.c.error_message,
+    calls.c.error_trace,
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class CallRecord:
+    """What is shown of a call. The payloads are read apart: they may be large."""
+
+    id: int
+    function_id: int
+    status: str
+    start_time: int
+    end_time: int | None = None
+    schedule_id: int | None = None
+    scheduled_time: int | None = None
+    error_message: str | None = None
+    error_trace: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class UnfinishedCall:
+    """A call that an earlier run of the service accepted and did not end."""
+
+    record: CallRecord
+    project: str
+    begun: bool
+    session_id: int | None
+    data: bytes
+
+
+def _record(row: RowMapping) -> CallRecord:
+    return CallRecord(**cast(dict[str, Any], row))
+
+
+def get(connection: Connection, function_id: int, call_id: int) -> CallRecord | None:
+    statement = select(*_SHOWN).where(calls.c.id == call_id, calls.c.function_id == function_id)
+    row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else _record(row)
+
+
+def several(connection: Connection, function_id: int, ids: Sequence[int]) -> dict[int, CallRecord]:
+    """Those of `ids` that exist; asked in portions, because a statement holds a limited number of values."""
+    found: dict[int, CallRecord] = {}
+    for start in range(0, len(ids), 500):
+        portion = ids[start : start + 500]
+        statement = select(*_SHOWN).where(calls.c.id.in_(portion), calls.c.function_id == function_id)
+        found.update({row["id"]: _record(row) for row in connection.execute(statement).mappings()})
+    return found
+
+
+def page(
+    connection: Connection,
+    function_id: int,
+    wanted: CallFilter,
+    limit: int,
+    after: tuple[int, int] | None,
+) -> list[CallRecord]:
+    """Newest first, beginning after the call with the given `(start_time, id)`."""
+    statement = select(*_SHOWN).where(calls.c.function_id == function_id)
+    statement = _filtered(statement, wanted)
+    if after is not None:
+        started, call_id = after
+        statement = statement.where(
+            or_(calls.c.start_time < started, and_(calls.c.start_time == started, calls.c.id < call_id))
+        )
+    statement = statement.order_by(calls.c.start_time.desc(), calls.c.id.desc()).limit(limit)
+    return [_record(row) for row in connection.execute(statement).mappings()]
+
+
+def _filtered(statement: Select[*tuple[Any, ...]], wanted: CallFilter) -> Select[*tuple[Any, ...]]:
+    if wanted.status is not None:
+        statement = statement.where(calls.c.status == wanted.status)
+    if wanted.schedule_id is not None:
+        statement = statement.where(calls.c.schedule_id == wanted.schedule_id)
+    for column, span in ((calls.c.start_time, wanted.start_time), (calls.c.end_time, wanted.end_time)):
+        if span is None:
+            continue
+        # A call without an end matches no range over it, not even an open one (contract 4.4).
+        statement = statement.where(column.is_not(None))
+        if span.min is not None:
+            statement = statement.where(column >= span.min)
+        if span.max is not None:
+            statement = statement.where(column <= span.max)
+    return statement
+
+
+def response(connection: Connection, call_id: int) -> bytes | None:
+    return connection.execute(select(calls.c.response).where(calls.c.id == call_id)).scalar_one_or_none()
+
+
+def log_entries(connection: Connection, call_id: int) -> list[bytes]:
+    """The kept runs of entries, in order."""
+    statement = select(call_logs.c.entries).where(call_logs.c.call_id == call_id).order_by(call_logs.c.chunk)
+    return [row[0] for row in connection.execute(statement)]
+
+
+def unfinished(connection: Connection) -> list[UnfinishedCall]:
+    """What an earlier run of the service left Running, oldest first."""
+    columns = (*_SHOWN, calls.c.project, calls.c.begun, calls.c.session_id, calls.c.data)
+    statement = select(*columns).where(calls.c.status == "Running").order_by(calls.c.id)
+    left: list[UnfinishedCall] = []
+    for row in connection.execute(statement).mappings():
+        values = dict(cast(dict[str, Any], row))
+        rest = {name: values.pop(name) for name in ("project", "begun", "session_id", "data")}
+        left.append(UnfinishedCall(record=CallRecord(**values), **rest))
+    return left
+
+
+def forget_before(connection: Connection, moment: int, most: int) -> int:
+    """Delete up to `most` ended calls that started before `moment` (ms); how many they were."""
+    old = select(calls.c.id).where(calls.c.start_time < moment, calls.c.status != "Running").limit(most)
+    ids = [row[0] for row in connection.execute(old)]
+    if ids:
+        connection.execute(delete(call_logs).where(call_logs.c.call_id.in_(ids)))
+        connection.execute(delete(calls).where(calls.c.id.in_(ids)))
+    return len(ids)

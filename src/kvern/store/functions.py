@@ -1,0 +1,96 @@
+"""Functions, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+import msgspec
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+
+from kvern.store.tables import call_logs, calls, functions, schedules
+
+
+@dataclass(slots=True, kw_only=True)
+class FunctionRecord:
+    """A row of `functions`; maps and lists as Python values.
+
+    `vault` holds what is secret of it, encrypted by `vault_key`, which itself is wrapped by the master key.
+    """
+
+    id: int
+    project: str
+    name: str
+    status: str
+    file_id: int
+    bundle: str
+    function_path: str
+    cpu: float
+    memory: float
+    runtime: str
+    revision: str
+    created_time: int
+    external_id: str | None = None
+    owner: str | None = None
+    description: str | None = None
+    metadata: dict[str, str] | None = None
+    env_vars: dict[str, str] | None = None
+    secret_keys: list[str] | None = None
+    vault: bytes | None = None
+    vault_key: bytes | None = None
+    runtime_version: str | None = None
+    environment: str | None = None
+    error_message: str | None = None
+    error_trace: str | None = None
+    last_called: int | None = None
+
+
+_JSON = frozenset({"metadata", "env_vars", "secret_keys"})
+_NAMES = tuple(field.name for field in fields(FunctionRecord))
+
+
+def _values(record: FunctionRecord) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(record, name) for name in _NAMES}
+    for name in _JSON:
+        row[name] = None if row[name] is None else msgspec.json.encode(row[name]).decode()
+    return row
+
+
+def _record(row: RowMapping) -> FunctionRecord:
+    values = dict(cast(dict[str, Any], row))
+    for name in _JSON:
+        values[name] = None if values[name] is None else msgspec.json.decode(values[name])
+    return FunctionRecord(**values)
+
+
+def add(connection: Connection, record: FunctionRecord) -> None:
+    """Raises `IntegrityError` when the external id is taken."""
+    connection.execute(insert(functions), _values(record))
+
+
+def everything(connection: Connection) -> list[FunctionRecord]:
+    """All functions; `last_called` includes the calls that are still kept."""
+    latest = select(calls.c.function_id, func.max(calls.c.start_time)).group_by(calls.c.function_id)
+    called: dict[int, int] = {row[0]: row[1] for row in connection.execute(latest)}
+    records = [_record(row) for row in connection.execute(select(functions).order_by(functions.c.id)).mappings()]
+    for record in records:
+        record.last_called = max(called.get(record.id, 0), record.last_called or 0) or None
+    return records
+
+
+def save(connection: Connection, record: FunctionRecord) -> None:
+    """Write what changes in a function's life; a function that was deleted meanwhile stays deleted."""
+    changing = ("status", "runtime_version", "environment", "error_message", "error_trace", "last_called")
+    connection.execute(
+        update(functions).where(functions.c.id == record.id).values({name: getattr(record, name) for name in changing})
+    )
+
+
+def remove(connection: Connection, ids: Sequence[int]) -> None:
+    """Delete functions with their schedules, calls and logs (contract 3.7)."""
+    theirs = select(calls.c.id).where(calls.c.function_id.in_(ids))
+    connection.execute(delete(call_logs).where(call_logs.c.call_id.in_(theirs)))
+    connection.execute(delete(calls).where(calls.c.function_id.in_(ids)))
+    connection.execute(delete(schedules).where(schedules.c.function_id.in_(ids)))
+    connection.execute(delete(functions).where(functions.c.id.in_(ids)))

@@ -1,0 +1,166 @@
+"""The journal: one writer thread that commits in groups.
+
+Whoever wants something written awaits a future; the writer takes all that waits, carries it out in one transaction,
+commits once, and only then resolves the futures. Under load one disk flush so serves many.
+
+    what goes wrong                         | the group                    | the one that caused it | the others
+    ----------------------------------------|------------------------------|------------------------|------------------
+    a work raises (constraint, own error)   | rolled back, redone one by one | raises its own error | are committed
+    the commit fails (disk full, I/O error) | rolled back                  | raises StoreFault      | raise StoreFault
+    the waiter is cancelled                 | goes on                      | is committed           | are committed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.sql.expression import UpdateBase
+
+from kvern.store import StoreFault, T
+
+_GROUP = 500
+"""Most entries of one transaction: bounds how long the first of them waits."""
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    future: asyncio.Future[Any]
+    work: Callable[[Connection], Any] | None = None
+    statement: UpdateBase | None = None
+    row: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    result: Any = None
+    error: BaseException | None = None
+
+    def run(self, connection: Connection) -> None:
+        if self.work is not None:
+            self.result = self.work(connection)
+        elif self.statement is not None:
+            connection.execute(self.statement, [self.row])
+
+
+class Journal:
+    """The one writer of a database. `start` and `stop` once each; `submit` and `append` on the event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="kvern-journal", daemon=True)
+        self._stopped = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what waits and end the thread."""
+        if not self._stopped:
+            self._stopped = True
+            self._waiting.put(None)
+            self._thread.join()
+
+    def submit(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        """Run `work` in a transaction, perhaps together with others'."""
+        return self._enter(_Entry(_new_future(), work=work))
+
+    def append(self, statement: UpdateBase, row: Mapping[str, Any]) -> asyncio.Future[None]:
+        """Write one row; rows for the same statement in a group are sent together."""
+        return self._enter(_Entry(_new_future(), statement=statement, row=row))
+
+    def _enter(self, entry: _Entry) -> asyncio.Future[Any]:
+        if self._stopped:
+            entry.future.set_exception(StoreFault("the store is closed"))
+        else:
+            self._waiting.put(entry)
+        return entry.future
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._take()
+            if group:
+                self._commit(group)
+                _resolve(group)
+            if last:
+                return
+
+    def _take(self) -> tuple[list[_Entry], bool]:
+        """All that waits now, at least one; True when the journal was told to stop."""
+        first = self._waiting.get()
+        if first is None:
+            return [], True
+        group = [first]
+        while len(group) < _GROUP:
+            try:
+                entry = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if entry is None:
+                return group, True
+            group.append(entry)
+        return group, False
+
+    def _commit(self, group: list[_Entry]) -> None:
+        try:
+            with self._engine.begin() as connection:
+                _apply(connection, group)
+        except Exception as error:
+            if len(group) == 1:
+                group[0].error = _fault(error)
+                return
+            for entry in group:
+                self._commit([entry])
+
+
+def _new_future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _apply(connection: Connection, group: list[_Entry]) -> None:
+    """Appended rows first, gathered by statement; then the works, in the order in which they came.
+
+    Rows in one group cannot depend on each other: whoever depends on a row has awaited it.
+    """
+    rows: dict[int, tuple[UpdateBase, list[Mapping[str, Any]]]] = {}
+    for entry in group:
+        if entry.statement is not None:
+            rows.setdefault(id(entry.statement), (entry.statement, []))[1].append(entry.row)
+    for statement, values in rows.values():
+        connection.execute(statement, values)
+    for entry in group:
+        if entry.work is not None:
+            entry.run(connection)
+
+
+def _fault(error: Exception) -> Exception:
+    """Errors of the database become `StoreFault`; a breach of uniqueness and a work's own errors stay what they are."""
+    if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
+        fault = StoreFault(f"the database refused a write: {cast(Any, error).orig}")
+        fault.__cause__ = error
+        return fault
+    return error
+
+
+def _resolve(group: list[_Entry]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Entry]] = {}
+    for entry in group:
+        by_loop.setdefault(entry.future.get_loop(), []).append(entry)
+    for loop, entries in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, entries)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            continue
+
+
+def _settle(entries: list[_Entry]) -> None:
+    for entry in entries:
+        if entry.future.done():
+            continue
+        if entry.error is not None:
+            entry.future.set_exception(entry.error)
+        else:
+            entry.future.set_result(entry.result)

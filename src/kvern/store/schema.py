@@ -1,0 +1,32 @@
+"""Bringing a database up to date: Alembic's migrations, run at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import Engine, inspect, select, text
+
+_LATEST = "0001"
+"""The newest migration; a database that has it is opened without loading Alembic."""
+
+
+def upgrade(engine: Engine) -> None:
+    """Run the migrations that the database lacks, each in a transaction."""
+    if _revision(engine) == _LATEST:
+        return
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _revision(engine: Engine) -> str | None:
+    if not inspect(engine).has_table("alembic_version"):
+        return None
+    with engine.connect() as connection:
+        return cast(str | None, connection.execute(select(text("version_num from alembic_version"))).scalar())

@@ -1,0 +1,154 @@
+"""The tables. A change here comes with a migration below `migrations/versions`."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+sequences = Table(
+    "sequences",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("next", BigInteger, nullable=False),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("client_id", String(255), primary_key=True),
+    Column("project", String(32), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("secret_hash", String(64), nullable=False),
+    Column("capabilities", Text, nullable=False),
+    Column("created_time", BigInteger, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("project", String(32), nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("nonce_hash", String(64), nullable=True, unique=True),
+    Column("subject", String(255), nullable=False),
+    Column("capabilities", Text, nullable=False),
+    Column("client_id", String(255), nullable=True),
+    Column("creation_time", BigInteger, nullable=False),
+    Column("expiration_time", BigInteger, nullable=False),
+    Index("sessions_by_project", "project", "status", "id"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("project", String(32), nullable=False),
+    Column("external_id", String(255), nullable=True),
+    Column("name", String(256), nullable=False),
+    Column("mime_type", String(256), nullable=True),
+    Column("details", Text, nullable=False),
+    Column("blob", String(80), nullable=True),
+    Column("size", BigInteger, nullable=True),
+    Column("uploaded_time", BigInteger, nullable=True),
+    Column("created_time", BigInteger, nullable=False),
+    Column("last_updated_time", BigInteger, nullable=False),
+    UniqueConstraint("project", "external_id", name="files_external_id"),
+)
+
+functions = Table(
+    "functions",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("project", String(32), nullable=False),
+    Column("external_id", String(255), nullable=True),
+    Column("name", String(140), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("file_id", BigInteger, nullable=False),
+    Column("bundle", String(80), nullable=False),
+    Column("owner", String(128), nullable=True),
+    Column("description", String(500), nullable=True),
+    Column("metadata", Text, nullable=True),
+    Column("function_path", String(500), nullable=False),
+    Column("env_vars", Text, nullable=True),
+    Column("secret_keys", Text, nullable=True),
+    Column("vault", LargeBinary, nullable=True),
+    Column("vault_key", LargeBinary, nullable=True),
+    Column("cpu", Float, nullable=False),
+    Column("memory", Float, nullable=False),
+    Column("runtime", String(16), nullable=False),
+    Column("runtime_version", String(64), nullable=True),
+    Column("revision", String(64), nullable=False),
+    Column("environment", String(64), nullable=True),
+    Column("error_message", Text, nullable=True),
+    Column("error_trace", Text, nullable=True),
+    Column("created_time", BigInteger, nullable=False),
+    Column("last_called", BigInteger, nullable=True),
+    UniqueConstraint("project", "external_id", name="functions_external_id"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("project", String(32), nullable=False),
+    Column("function_id", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("begun", Boolean, nullable=False),
+    Column("verdict", String(16), nullable=True),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger, nullable=True),
+    Column("schedule_id", BigInteger, nullable=True),
+    Column("scheduled_time", BigInteger, nullable=True),
+    Column("session_id", BigInteger, nullable=True),
+    Column("error_message", Text, nullable=True),
+    Column("error_trace", Text, nullable=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("response", LargeBinary, nullable=True),
+    UniqueConstraint("schedule_id", "scheduled_time", name="calls_tick"),
+    Index("calls_by_function", "function_id", "start_time", "id"),
+    Index(
+        "calls_running", "status", sqlite_where=text("status = 'Running'"), postgresql_where=text("status = 'Running'")
+    ),
+    Index("calls_by_age", "start_time"),
+)
+
+call_logs = Table(
+    "call_logs",
+    metadata,
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("chunk", Integer, primary_key=True, autoincrement=False),
+    Column("entries", LargeBinary, nullable=False),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("project", String(32), nullable=False),
+    Column("function_id", BigInteger, ForeignKey("functions.id"), nullable=False),
+    Column("function_external_id", String(255), nullable=True),
+    Column("name", String(140), nullable=False),
+    Column("description", String(500), nullable=True),
+    Column("cron_expression", String(1024), nullable=False),
+    Column("data", LargeBinary, nullable=True),
+    Column("session_id", BigInteger, nullable=False),
+    Column("created_time", BigInteger, nullable=False),
+    Index("schedules_by_function", "function_id"),
+)
