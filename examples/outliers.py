@@ -1,7 +1,7 @@
 """Which points of a sensor record stand out from their neighbours?
 
-One `handle` in a script. `client.functions.create(function_handle=handle)` takes the function's source alone: its imports
-stand inside it, what it needs stands in its docstring, and the types in its signature are for the reader.
+One `handle` in a script. `client.functions.create(function_handle=handle)` takes the source of that function alone: so its
+imports stand inside it, what it needs stands in its docstring, and the types in its signature are for the reader.
 """
 
 from __future__ import annotations
@@ -50,11 +50,15 @@ def handle(client: CogniteClient, data: dict) -> dict:
     kept = bridged.drop(found.index)
     expected = sg(resample_to_granularity(kept, step, "interpolation"), window_length=window, polyorder=3)
 
-    print(f"{len(found)} of {len(record)} points stand out, between {record.index[0]:%Y-%m-%d} and {record.index[-1]:%Y-%m-%d}")
+    print(f"{len(found)} of {len(record)} points stand out, {record.index[0]:%Y-%m-%d} to {record.index[-1]:%Y-%m-%d}")
     return {
         "points": len(record),
         "outliers": [
-            {"timestamp": int(time.timestamp() * 1000), "value": float(value), "expected": round(float(expected[time]), 2)}
+            {
+                "timestamp": int(time.timestamp() * 1000),
+                "value": float(value),
+                "expected": round(float(expected[time]), 2),
+            }
             for time, value in found.items()
         ],
     }

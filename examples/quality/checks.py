@@ -1,6 +1,5 @@
 """The checks of the report. Each takes a record and answers what it found and whether that is well."""
 
-import pandas as pd
 from indsl.data_quality.completeness import calculate_completeness, find_period
 from indsl.detect import unchanged_signal_detector
 
@@ -16,11 +15,11 @@ def completeness(record, least=0.95):
     return finding("completeness", share >= least, f"{share:.1%} of the samples are there")
 
 
-def longest_gap(record, most=pd.Timedelta(weeks=8)):
+def longest_gap(record, most_days=56):
     """The longest time without a sample."""
     waits = record.index.to_series().diff()
     end, longest = waits.idxmax(), waits.max()
-    return finding("longest gap", longest <= most, f"{longest.days} days without data until {end:%Y-%m-%d}")
+    return finding("longest gap", longest.days <= most_days, f"{longest.days} days without data until {end:%Y-%m-%d}")
 
 
 def stuck(record, samples=4):
@@ -29,7 +28,9 @@ def stuck(record, samples=4):
     steps = unchanged_signal_detector(record, duration=(samples - 1) * period, min_nr_data_points=samples)
     starts = [f"{time:%Y-%m-%d}" for time in steps[(steps == 1) & (steps.shift(fill_value=0) == 0)].index]
     where = f", from {', '.join(starts)}" if starts else ""
-    return finding("stuck value", not starts, f"{len(starts)} times one value {samples} samples or more in a row{where}")
+    return finding(
+        "stuck value", not starts, f"{len(starts)} times one value {samples} samples or more in a row{where}"
+    )
 
 
 def in_range(record, lowest, highest):

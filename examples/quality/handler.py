@@ -37,7 +37,10 @@ def handle(client, data, secrets, function_call_info):
         "madeBy": function_call_info,
     }
     signed = json.dumps(report, sort_keys=True).encode()
-    return {"report": report, "signature": hmac.new(secrets["signing-key"].encode(), signed, hashlib.sha256).hexdigest()}
+    return {
+        "report": report,
+        "signature": hmac.new(secrets["signing-key"].encode(), signed, hashlib.sha256).hexdigest(),
+    }
 
 
 def outliers(client, function, file, points):

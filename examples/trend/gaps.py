@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
 from indsl.data_quality import gaps_identification_threshold
 
 

@@ -26,7 +26,11 @@ def handle(client, data, function_call_info):
     log.info("%d weekly points became %d four-week means", len(points), len(even))
     return {
         "points": len(points),
-        "gaps": {"count": len(holes), "missing": sum(hole.missing for hole in holes), "longest": longest and longest.as_dict()},
+        "gaps": {
+            "count": len(holes),
+            "missing": sum(hole.missing for hole in holes),
+            "longest": longest and longest.as_dict(),
+        },
         "trend": [{"year": year, "level": value} for year, value in trend.yearly(level).items()],
         "growthPerYear": growth,
         "season": trend.season(even, level),

@@ -18,5 +18,7 @@ def read(client, external_id, start=None):
     points.index = points.index.as_unit("ns")  # InDSL counts in nanoseconds
     points = points.loc[start:]
     if points.empty or points.index[-1] - points.index[0] < SHORTEST:
-        raise ValueError(f"a trend needs two years of data at least, and from {start} on there are {len(points)} points")
+        raise ValueError(
+            f"a trend needs two years of data at least, and from {start} on there are {len(points)} points"
+        )
     return points

@@ -1,0 +1,168 @@
+"""`make demo`: a fresh service, and `drive.py` against it with the official SDK in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import uv
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+SDK = "cognite-sdk>=8,<9"
+SDK_ENVIRONMENT = ROOT / ".make" / "sdk"
+START_LIMIT = 60  # seconds
+
+
+class Trouble(Exception):
+    """The demonstration cannot go on; the text says why."""
+
+
+def kvern(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from kvern.cli import main; main()", *arguments]
+
+
+def sdk_environment() -> Path:
+    """The interpreter of an environment with the newest `cognite-sdk` 8; made once, brought up to date after."""
+    python = SDK_ENVIRONMENT / "bin" / "python"
+    ready = SDK_ENVIRONMENT / "ready"
+    tool = uv.find_uv_bin()
+    steps = [[tool, "pip", "install", "--quiet", "--upgrade", "--python", str(python), SDK]]
+    if not ready.exists():
+        steps.insert(0, [tool, "venv", "--quiet", "--clear", "--python", sys.executable, str(SDK_ENVIRONMENT)])
+    for step in steps:
+        done = subprocess.run(step, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            continue
+        if not ready.exists():
+            raise Trouble(f"{shlex.join(step)} ended with {done.returncode}:\n{done.stderr}")
+        print("  the package index cannot be reached; the SDK stays as it is")
+    ready.touch()
+    return python
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_up(server: subprocess.Popen[bytes], url: str) -> None:
+    until = time.monotonic() + START_LIMIT
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            raise Trouble(f"kvern serve ended with {server.returncode}")
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.05)
+    raise Trouble(f"kvern serve did not answer at {url}/health within {START_LIMIT} s")
+
+
+def access(data_dir: Path) -> dict[str, str]:
+    """The variables that `kvern env` prints."""
+    done = subprocess.run(kvern("env", "--data-dir", str(data_dir)), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Trouble(f"kvern env ended with {done.returncode}: {done.stderr}")
+    words = [word for line in done.stdout.splitlines() for word in shlex.split(line, comments=True)]
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """End the service as an operator would; it must leave by itself."""
+    if server.poll() is None:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+            raise Trouble("kvern serve did not end within 30 s of SIGTERM") from None
+    if server.returncode != 0:
+        raise Trouble(f"kvern serve ended with {server.returncode}")
+
+
+def run(folder: Path) -> int:
+    begun = time.perf_counter()
+    print("▸ Install the official SDK in an environment of its own", flush=True)
+    python = sdk_environment()
+    print(f"  {time.perf_counter() - begun:.1f} s\n")
+
+    begun = time.perf_counter()
+    url = f"http://127.0.0.1:{free_port()}"
+    print("▸ Start the service: kvern serve", flush=True)
+    data_dir, log = folder / "data", folder / "serve.log"
+    with log.open("wb") as output:
+        # A session of its own, so that Ctrl-C reaches this process first and the service gets a clean SIGTERM.
+        server = subprocess.Popen(
+            kvern("serve", "--data-dir", str(data_dir), "--port", url.rpartition(":")[2]),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        try:
+            wait_until_up(server, url)
+            environment = {**os.environ, **access(data_dir), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+            print(f"  {url}, data in a temporary folder\n  {time.perf_counter() - begun:.1f} s", flush=True)
+            code = subprocess.run([python, HERE / "drive.py"], env=environment, check=False).returncode
+        finally:
+            stop(server)
+    except Trouble:
+        print(f"\nThe service's log:\n{log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
+        raise
+    if code not in (0, 130):
+        print(f"\nThe service's log:\n{log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
+    return code
+
+
+def go_on() -> None:
+    command = "kvern" if shutil.which("kvern") else ".venv/bin/kvern"
+    print(
+        f"""
+The service is stopped and its data removed. To go on with your own code, in two terminals:
+
+  {command} serve                             a service on port 8000 with its data in ./.kvern
+
+  {command} deploy PATH                       a folder with a handler.py, a .zip or a single .py file
+  {command} call NAME --data '{{"key": 1}}'     call it, and see its log and its response
+  {command} --help                            everything else; docs/getting-started.md shows it step by step
+"""
+    )
+
+
+def main() -> int:
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = Path(tempfile.mkdtemp(prefix="kvern-demo-"))
+    try:
+        code = run(folder)
+    except Trouble as trouble:
+        print(f"\n{trouble}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if code == 0:
+        go_on()
+    elif code == 130:
+        print("\nStopped; nothing is left behind.", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
