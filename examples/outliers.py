@@ -1,7 +1,7 @@
 """Which points of a sensor record stand out from their neighbours?
 
-One `handle` in a script. `client.functions.create(function_handle=handle)` takes the source of that function alone: so its
-imports stand inside it, what it needs stands in its docstring, and the types in its signature are for the reader.
+One `handle` in a script. `client.functions.create(function_handle=handle)` takes the source of that function alone, so
+its imports stand inside it, what it needs stands in its docstring, and the types in its signature are for the reader.
 """
 
 from __future__ import annotations
