@@ -1,1 +1,1 @@
-""""""
+"""The HTTP edge: routes, guard, error table. No rules here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, Unpack, cast
 
 from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, delete, insert, or_, select, update
 
@@ -13,6 +13,9 @@ from kvern.wire.calls import CallFilter
 
 ACCEPT = insert(calls)
 """One accepted call; every column but those of its end."""
+
+REFUSE = insert(calls)
+"""A call that ended as it was accepted; with the columns of its end."""
 
 BEGIN = update(calls).where(calls.c.id == bindparam("call")).values(begun=True)
 """Just before a call that had to wait goes to a worker; `{"call": id}`."""
@@ -33,6 +36,8 @@ END = (
 
 LOG = insert(call_logs)
 """A run of log entries: `{"call_id", "chunk", "entries"}`; `entries` is JSON objects joined by commas."""
+
+_AnySelect: TypeAlias = Select[Unpack[tuple[Any, ...]]]
 
 _SHOWN = (
     calls.c.id,
@@ -112,7 +117,7 @@ def page(
     return [_record(row) for row in connection.execute(statement).mappings()]
 
 
-def _filtered(statement: Select[*tuple[Any, ...]], wanted: CallFilter) -> Select[*tuple[Any, ...]]:
+def _filtered(statement: _AnySelect, wanted: CallFilter) -> _AnySelect:
     if wanted.status is not None:
         statement = statement.where(calls.c.status == wanted.status)
     if wanted.schedule_id is not None:
@@ -137,6 +142,15 @@ def log_entries(connection: Connection, call_id: int) -> list[bytes]:
     """The kept runs of entries, in order."""
     statement = select(call_logs.c.entries).where(call_logs.c.call_id == call_id).order_by(call_logs.c.chunk)
     return [row[0] for row in connection.execute(statement)]
+
+
+def end(connection: Connection, row: dict[str, object], log_row: dict[str, object] | None) -> None:
+    """Write the end of a call of which a part may be written already."""
+    connection.execute(END, [row])
+    if log_row is not None:
+        same = (call_logs.c.call_id == log_row["call_id"], call_logs.c.chunk == log_row["chunk"])
+        if connection.execute(select(call_logs.c.chunk).where(*same)).first() is None:
+            connection.execute(LOG, [log_row])
 
 
 def unfinished(connection: Connection) -> list[UnfinishedCall]:

@@ -1,0 +1,115 @@
+"""The whole API on one screen: method, path, who may, what is read, who answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from kvern.server.ask import Answer, Ask
+from kvern.server.calls import CallRoutes
+from kvern.server.edge import edge
+from kvern.server.files import FileRoutes
+from kvern.server.functions import FunctionRoutes
+from kvern.server.identity import IdentityRoutes
+from kvern.server.schedules import ScheduleRoutes
+from kvern.server.sessions import SessionRoutes
+from kvern.service.service import Service
+from kvern.wire import base, calls, files, functions, schedules, sessions
+
+READ, WRITE, RUN = ("functionsAcl:READ",), ("functionsAcl:WRITE",), ("functionsAcl:RUN", "functionsAcl:WRITE")
+FILES_READ, FILES_WRITE = ("filesAcl:READ",), ("filesAcl:WRITE",)
+SESSIONS_LIST, SESSIONS_CREATE, SESSIONS_DELETE = (
+    ("sessionsAcl:LIST",),
+    ("sessionsAcl:CREATE",),
+    ("sessionsAcl:DELETE",),
+)
+ANYONE: tuple[str, ...] = ()
+"""Any good token."""
+
+OPEN = None
+"""No token: the link, or nothing, is proof enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the table.
+
+    Args:
+        path: relative to the project, unless it begins with `//`: then from the root.
+        capability: alternatives of which one is needed; `OPEN` for routes without a token.
+        body: the type of the JSON body; None where none is read.
+    """
+
+    method: str
+    path: str
+    capability: tuple[str, ...] | None
+    body: Any
+    handler: Callable[[Ask[Any]], Awaitable[Any]]
+
+
+def routes(service: Service) -> list[Route]:
+    f, c, s = FunctionRoutes(service), CallRoutes(service), ScheduleRoutes(service)
+    n, d, i = SessionRoutes(service), FileRoutes(service), IdentityRoutes(service)
+    one = "/functions/{function_id:int}"
+    call = one + "/calls/{call_id:int}"
+    schedule = "/functions/schedules/{schedule_id:int}"
+    # fmt: off
+    return [
+        Route("POST", one + "/call",                 RUN,             calls.CallWrite,           c.call),
+        Route("GET",  call,                          READ,            None,                      c.retrieve),
+        Route("GET",  call + "/response",            READ,            None,                      c.response),
+        Route("GET",  call + "/logs",                READ,            None,                      c.logs),
+        Route("GET",  one + "/calls",                READ,            None,                      c.list),
+        Route("POST", one + "/calls/list",           READ,            calls.CallQuery,           c.filter),
+        Route("POST", one + "/calls/byids",          READ,            base.Ids,                  c.by_ids),
+
+        Route("POST", "/functions",                  WRITE,           functions.FunctionWrites,  f.create),
+        Route("GET",  "/functions",                  READ,            None,                      f.list),
+        Route("POST", "/functions/list",             READ,            functions.FunctionQuery,   f.filter),
+        Route("POST", "/functions/byids",            READ,            functions.FunctionIds,     f.by_ids),
+        Route("POST", "/functions/delete",           WRITE,           functions.FunctionIds,     f.delete),
+        Route("GET",  "/functions/limits",           READ,            None,                      f.limits),
+        Route("GET",  "/functions/status",           READ,            None,                      f.status),
+        Route("POST", "/functions/status",           WRITE,           None,                      f.activate),
+        Route("GET",  one,                           READ,            None,                      f.retrieve),
+
+        Route("POST", "/functions/schedules",        WRITE,           schedules.ScheduleWrites,  s.create),
+        Route("GET",  "/functions/schedules",        READ,            None,                      s.list),
+        Route("POST", "/functions/schedules/list",   READ,            schedules.ScheduleQuery,   s.filter),
+        Route("POST", "/functions/schedules/byids",  READ,            base.Ids,                  s.by_ids),
+        Route("POST", "/functions/schedules/delete", WRITE,           schedules.ScheduleIds,     s.delete),
+        Route("GET",  schedule,                      READ,            None,                      s.retrieve),
+        Route("GET",  schedule + "/input_data",      READ,            None,                      s.input_data),
+
+        Route("POST", "/sessions",                   SESSIONS_CREATE, sessions.SessionWrites,    n.create),
+        Route("GET",  "/sessions",                   SESSIONS_LIST,   None,                      n.list),
+        Route("POST", "/sessions/byids",             SESSIONS_LIST,   sessions.SessionIds,       n.by_ids),
+        Route("POST", "/sessions/revoke",            SESSIONS_DELETE, sessions.SessionIds,       n.revoke),
+
+        Route("POST", "/files",                      FILES_WRITE,     files.FileWrite,           d.create),
+        Route("GET",  "/files",                      FILES_READ,      None,                      d.list),
+        Route("POST", "/files/list",                 FILES_READ,      files.FileQuery,           d.filter),
+        Route("POST", "/files/byids",                FILES_READ,      files.FileIds,             d.by_ids),
+        Route("POST", "/files/delete",               FILES_WRITE,     files.FileIds,             d.delete),
+        Route("POST", "/files/downloadlink",         FILES_READ,      files.DownloadIds,         d.download_link),
+        Route("GET",  "/files/{file_id:int}",        FILES_READ,      None,                      d.retrieve),
+        Route("PUT",  "//api/v1/files/upload/{proof}",   OPEN,        None,                      d.upload),
+        Route("GET",  "//api/v1/files/download/{proof}", OPEN,        None,                      d.download),
+
+        Route("GET",  "",                            ANYONE,          None,                      i.project),
+        Route("GET",  "//api/v1/token/inspect",      ANYONE,          None,                      i.inspect),
+        Route("POST", "//oauth2/token",              OPEN,            None,                      i.token),
+        Route("GET",  "//health",                    OPEN,            None,                      i.health),
+    ]
+    # fmt: on
+
+
+def build_app(service: Service) -> ASGIApp:
+    """The service as an ASGI application; starting and stopping the service is the caller's."""
+    return edge(service, routes(service))
+
+
+__all__ = ["Answer", "Route", "build_app", "routes"]

@@ -1,0 +1,101 @@
+"""One request as a route's handler sees it: checked, decoded, and known who asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from starlette.requests import Request
+
+from kvern.service.identity import Principal
+from kvern.wire.errors import InvalidError
+
+T = TypeVar("T")
+
+WAIT_MOST = 60.0
+"""Longest wait in seconds that `Prefer: wait=N` gets: what HTTP clients commonly bear."""
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
+_HOST = re.compile(r"[A-Za-z0-9.\-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+
+
+@dataclass(slots=True)
+class Ask(Generic[T]):
+    """A request that passed the guard.
+
+    Args:
+        request: the bare request, for headers and streams.
+        principal: who asks; None only on routes that are open.
+        body: the decoded body, of the type that the route's table names.
+        public_url: the setting of that name.
+    """
+
+    request: Request
+    principal: Principal | None
+    body: T
+    public_url: str | None = None
+
+    @property
+    def who(self) -> Principal:
+        if self.principal is None:
+            raise AssertionError("a route without capability has no principal")
+        return self.principal
+
+    @property
+    def project(self) -> str:
+        return self.who.project
+
+    def number(self, name: str) -> int:
+        """An id in the path; the route matched digits only."""
+        return int(self.request.path_params[name])
+
+    def text(self, name: str) -> str:
+        return str(self.request.path_params[name])
+
+    def limit(self, default: int) -> int:
+        """`limit` of the query. Raises `InvalidError` unless it is a whole number from 1."""
+        return self.whole("limit", default, 1)
+
+    def whole(self, name: str, default: int, least: int) -> int:
+        """A whole number of the query. Raises `InvalidError`."""
+        given = self.request.query_params.get(name)
+        if given is None:
+            return default
+        if not given.isascii() or not given.isdigit() or len(given) > 15 or int(given) < least:
+            raise InvalidError(f"Expected a whole number of at least {least} as `{name}`, given {given[:40]!r}")
+        return int(given)
+
+    def flag(self, name: str) -> bool:
+        """`true` or `false` of the query, false when absent. Raises `InvalidError`."""
+        given = self.request.query_params.get(name, "false")
+        if given.lower() not in ("true", "false"):
+            raise InvalidError(f"Expected `true` or `false` as `{name}`, given {given[:40]!r}")
+        return given.lower() == "true"
+
+    def wait(self) -> float:
+        """Seconds of `Prefer: wait=N` (RFC 7240), at most `WAIT_MOST`; 0 when the client states none."""
+        for value in self.request.headers.getlist("prefer"):
+            found = _WAIT.search(value)
+            if found:
+                return min(float(found[1]), WAIT_MOST)
+        return 0.0
+
+    def base_url(self) -> str:
+        """What links begin with: the setting, else the address that the client itself used."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        host = self.request.headers.get("host", "")
+        if not _HOST.fullmatch(host):
+            raise InvalidError(f"Expected a host name and port in the Host header, given {host[:80]!r}")
+        return f"{self.request.url.scheme}://{host}"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a handler answers: `body` is encoded as JSON, unless it is JSON bytes already."""
+
+    body: Any
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])

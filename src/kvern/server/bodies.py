@@ -1,0 +1,111 @@
+"""Reading request bodies: sizes, gzip, JSON, and errors that say what was expected and what was given."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from kvern.wire.errors import InvalidError, MediaTypeError, TooLargeError
+
+_PATH = re.compile(r"^(?P<text>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?$", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
+_SECRET = frozenset({"secrets", "nonce", "clientSecret", "indexUrl", "extraIndexUrls", "envVars", "data"})
+"""Fields whose values never stand in an error."""
+
+_SHOWN = 60
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The bytes of a body, unpacked.
+
+    Raises:
+        TooLargeError: it has more than `most` bytes, packed or unpacked.
+        MediaTypeError: it is packed otherwise than by gzip.
+        InvalidError: it is not what its `Content-Encoding` says.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise _too_large(most)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise _too_large(most)
+        parts.append(part)
+    raw = parts[0] if len(parts) == 1 else b"".join(parts)
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("identity", "") or not raw:
+        return raw  # clients send `gzip` with an empty body as well (contract 1.3)
+    if encoding not in ("gzip", "x-gzip"):
+        raise MediaTypeError(
+            f"Expected a body that is plain or packed by gzip, given Content-Encoding {encoding[:40]!r}"
+        )
+    return _unpack(raw, most)
+
+
+def _unpack(raw: bytes, most: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        content = unpacker.decompress(raw, most + 1)
+    except zlib.error as error:
+        raise InvalidError(f"Expected a body packed by gzip, as Content-Encoding says: {error}") from error
+    if len(content) > most:
+        raise _too_large(most)
+    if not unpacker.eof:
+        raise InvalidError("Expected a whole body packed by gzip, given one that ends too early")
+    return content
+
+
+def _too_large(most: int) -> TooLargeError:
+    return TooLargeError(f"Request body exceeds {most / 1_000_000:g} MB")
+
+
+def decode(request: Request, raw: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """A body as the type of its route; an empty one counts as `{}`.
+
+    Raises:
+        MediaTypeError: it says that it is not JSON.
+        InvalidError: it is not JSON, or not of that type; the message names the place, what was expected and given.
+    """
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if raw and kind not in ("application/json", "") and not kind.endswith("+json"):
+        raise MediaTypeError(f"Expected a body of type application/json, given {kind[:80]!r}")
+    raw = raw or b"{}"
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise InvalidError(_explained(str(error), raw)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidError(f"Expected a body of JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidError("Expected a body of JSON that is not nested so deeply") from error
+
+
+def _explained(message: str, raw: bytes) -> str:
+    """msgspec says what was expected and where; what was given is looked up there."""
+    found = _PATH.match(message)
+    if found is None or found["path"] is None:
+        return message
+    place = found["path"].lstrip(".") or "body"
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return f"{found['text']} at `{place}`"
+    for step in _STEP.finditer(found["path"]):
+        name, index = step[1], step[2]
+        if name in _SECRET or (name is None and index is None):
+            return f"{found['text']} at `{place}`"
+        try:
+            value = value[name] if name is not None else value[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return f"{found['text']} at `{place}`"
+    if isinstance(value, dict | list):
+        return f"{found['text']} at `{place}`"
+    shown = msgspec.json.encode(value).decode(errors="replace")
+    shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
+    return f"{found['text']} at `{place}`, given {shown}"

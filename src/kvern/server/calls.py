@@ -1,0 +1,94 @@
+"""Calls over HTTP (contract 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal, cast
+
+from kvern.server.ask import Answer, Ask
+from kvern.service.service import Service
+from kvern.store.calls import CallRecord
+from kvern.wire import base
+from kvern.wire import calls as wire
+
+
+class CallRoutes:
+    def __init__(self, service: Service) -> None:
+        self._functions = service.functions
+        self._calls = service.calls
+        self._history = service.history
+        self._error_style = service.settings.call_error
+
+    async def call(self, ask: Ask[wire.CallWrite]) -> Answer:
+        """Answers when the call was kept; within the grace, or the wait that the client prefers, with its end state."""
+        data = bytes(ask.body.data)
+        function_id = ask.number("function_id")
+        live = await self._calls.call(ask.who, function_id, b"{}" if data == b"null" else data, ask.body.nonce)
+        preferred = ask.wait()
+        wait = preferred or self._calls.grace(live.function)
+        if wait and not live.ended.done():
+            await asyncio.wait((live.ended,), timeout=wait)
+        return Answer(self._shown(ask, live.record), 201, _applied(preferred))
+
+    async def list(self, ask: Ask[None]) -> Answer:
+        query = wire.CallQuery(limit=ask.limit(100), cursor=ask.request.query_params.get("cursor"))
+        return await self._page(ask, query)
+
+    async def filter(self, ask: Ask[wire.CallQuery]) -> Answer:
+        return await self._page(ask, ask.body)
+
+    async def _page(self, ask: Ask[None] | Ask[wire.CallQuery], query: wire.CallQuery) -> Answer:
+        records, cursor = await self._history.page(ask.project, ask.number("function_id"), query)
+        return Answer(base.list_body([self._shown(ask, record) for record in records], cursor))
+
+    async def retrieve(self, ask: Ask[None]) -> Answer:
+        wait = ask.wait()
+        record = await self._history.get(ask.project, ask.number("function_id"), ask.number("call_id"), wait)
+        return Answer(self._shown(ask, record), headers=_applied(wait))
+
+    async def by_ids(self, ask: Ask[base.Ids]) -> Answer:
+        ids = [item.id for item in ask.body.items]
+        records = await self._history.several(
+            ask.project, ask.number("function_id"), ids, ignore_unknown=ask.body.ignore_unknown_ids
+        )
+        return Answer(base.list_body([self._shown(ask, record) for record in records]))
+
+    async def response(self, ask: Ask[None]) -> Answer:
+        return Answer(await self._history.response(ask.project, ask.number("function_id"), ask.number("call_id")))
+
+    async def logs(self, ask: Ask[None]) -> Answer:
+        wait = ask.wait()
+        entries = await self._history.log(
+            ask.project, ask.number("function_id"), ask.number("call_id"), ask.whole("after", 0, 0), wait
+        )
+        return Answer(b'{"items":[' + entries + b"]}", headers=_applied(wait))
+
+    def _shown(
+        self, ask: Ask[None] | Ask[wire.CallWrite] | Ask[wire.CallQuery] | Ask[base.Ids], record: CallRecord
+    ) -> wire.Call:
+        if self._error_style != "auto":
+            return shown(record, self._error_style)
+        toolkit = ask.request.headers.get("x-cdp-sdk", "").startswith("CogniteToolkit:")
+        return shown(record, "string" if toolkit else "object")
+
+
+def shown(record: CallRecord, error_style: Literal["object", "string"]) -> wire.Call:
+    """What the API shows of a call; how its error is told depends on who reads it (contract 4.1)."""
+    error: wire.CallError | str | None = None
+    if record.status in ("Failed", "Timeout"):
+        message, trace = record.error_message or "", record.error_trace or ""
+        error = message if error_style == "string" else wire.CallError(message=message, trace=trace)
+    return wire.Call(
+        id=record.id,
+        function_id=record.function_id,
+        status=cast(wire.Status, record.status),
+        start_time=record.start_time,
+        end_time=record.end_time,
+        schedule_id=record.schedule_id,
+        scheduled_time=record.scheduled_time,
+        error=error,
+    )
+
+
+def _applied(wait: float) -> dict[str, str]:
+    return {"preference-applied": f"wait={wait:.0f}"} if wait else {}

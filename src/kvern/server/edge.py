@@ -1,0 +1,136 @@
+"""Around every route: request ids, the guard, decoding, and the error table.
+
+what is raised                     | status      | log
+-----------------------------------|-------------|----------------------------------
+ApiError                           | its own     | nothing
+no such route, wrong method        | 404, 405    | nothing
+StoreFault                         | 500         | error, with the request id
+anything else                      | 500         | traceback, with the request id
+the client went away               | no answer   | nothing
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route as Mounted
+from starlette.routing import Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kvern.server.ask import Answer, Ask
+from kvern.server.bodies import decode, read_body
+from kvern.service.identity import Principal
+from kvern.service.service import Service
+from kvern.store import StoreFault
+from kvern.wire.base import encode
+from kvern.wire.errors import ApiError, FaultError, MethodError, NotFoundError, UnauthenticatedError
+
+if TYPE_CHECKING:
+    from kvern.server.app import Route
+
+_BODY_SLACK = 1_000_000
+"""Bytes that a body may have beside `data`."""
+
+_log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
+    """The table's routes behind guard and error table."""
+    router = Router([Mounted(_full(row.path), _endpoint(service, row), methods=[row.method]) for row in table])
+    router.redirect_slashes = False  # clients do not follow redirects (contract 1.1)
+    return _Envelope(router)
+
+
+def _full(path: str) -> str:
+    return path[1:] if path.startswith("//") else f"/api/v1/projects/{{project}}{path}"
+
+
+def _endpoint(service: Service, row: Route) -> Endpoint:
+    decoder = None if row.body is None else msgspec.json.Decoder(row.body)
+    most = service.settings.megabytes(service.settings.data_limit_mb) + _BODY_SLACK
+    public_url = service.settings.public_url
+
+    async def endpoint(request: Request) -> Response:
+        principal = _guard(service, request, row.capability) if row.capability is not None else None
+        body = None
+        if decoder is not None:
+            body = decode(request, await read_body(request, most), decoder)
+        answer = await row.handler(Ask(request, principal, body, public_url))
+        if isinstance(answer, Answer):
+            content = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
+            return Response(content, answer.status, answer.headers, "application/json")
+        return answer
+
+    return endpoint
+
+
+def _guard(service: Service, request: Request, capability: tuple[str, ...]) -> Principal:
+    """Who asks. A token that is good, but not for this project, is told what it may see instead (contract 1.2)."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise UnauthenticatedError("Unauthorized: expected a header `Authorization: Bearer <token>`")
+    principal = service.issuer.verify(token.strip())
+    project = request.path_params.get("project")
+    if project is not None and project != principal.project:
+        raise UnauthenticatedError(f"Unauthorized: the token gives no access to the project {project[:40]!r}")
+    principal.require(capability)
+    return principal
+
+
+class _Envelope:
+    """Gives every answer a request id, and every error the contract's envelope."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+        began = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal began
+            if message["type"] == "http.response.start":
+                began = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            answer = _refusal(scope, error, request_id)
+            if began:  # too late for an envelope: break the connection, so that nobody takes half for whole
+                raise
+            await answer(scope, receive, send_with_id)
+
+
+def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -> Response:
+    if isinstance(error, HTTPException):
+        where = f"{scope['method']} {scope['path']}"
+        error = (
+            MethodError(f"Method not allowed: {where}")
+            if error.status_code == 405
+            else NotFoundError(f"There is no such route here: {where[:200]}")
+        )
+    if not isinstance(error, ApiError):
+        what = f"{scope['method']} {scope['path']} request id {request_id}"
+        if isinstance(error, StoreFault):
+            _log.error("%s: %s", what, error)
+        else:
+            _log.error("%s met a fault", what, exc_info=error)
+        error = FaultError(f"Internal server error; the service's log tells more under the request id {request_id}")
+    headers = {"www-authenticate": "Bearer"} if error.code == 401 else None
+    return Response(error.envelope(), error.code, headers, "application/json")

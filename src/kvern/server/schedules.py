@@ -1,0 +1,40 @@
+"""Schedules over HTTP (contract 5)."""
+
+from __future__ import annotations
+
+from kvern.server.ask import Answer, Ask
+from kvern.service.schedules import shown
+from kvern.service.service import Service
+from kvern.wire import base
+from kvern.wire import schedules as wire
+
+
+class ScheduleRoutes:
+    def __init__(self, service: Service) -> None:
+        self._schedules = service.schedules
+
+    async def create(self, ask: Ask[wire.ScheduleWrites]) -> Answer:
+        made = await self._schedules.create(ask.who, ask.body.items[0])
+        return Answer(base.list_body([made]), 201)
+
+    async def list(self, ask: Ask[None]) -> Answer:
+        return Answer(base.list_body(self._schedules.select(ask.project, wire.ScheduleFilter(), ask.limit(100))))
+
+    async def filter(self, ask: Ask[wire.ScheduleQuery]) -> Answer:
+        wanted = ask.body.filter or wire.ScheduleFilter()
+        return Answer(base.list_body(self._schedules.select(ask.project, wanted, ask.body.limit)))
+
+    async def retrieve(self, ask: Ask[None]) -> Answer:
+        return Answer(shown(self._schedules.get(ask.project, ask.number("schedule_id"))))
+
+    async def by_ids(self, ask: Ask[base.Ids]) -> Answer:
+        ids = [item.id for item in ask.body.items]
+        found = self._schedules.several(ask.project, ids, ignore_unknown=ask.body.ignore_unknown_ids)
+        return Answer(base.list_body(found))
+
+    async def delete(self, ask: Ask[wire.ScheduleIds]) -> Answer:
+        await self._schedules.delete(ask.project, [item.id for item in ask.body.items])
+        return Answer(base.Empty())
+
+    async def input_data(self, ask: Ask[None]) -> Answer:
+        return Answer(self._schedules.input_data(ask.project, ask.number("schedule_id")))

@@ -1,0 +1,381 @@
+"""Calls: accepted, run, ended; each reaches exactly one end state (contract 4, 11.4, 11.7).
+
+A call is driven by one task of its own, so nothing that happens to the request that made it can stop it:
+
+    accepted is written -> the answer may go out -> a worker is free (a waiting call writes "begun") -> it runs
+    -> end state, response and logs are written, in one group -> waiters wake
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable
+from functools import partial
+
+from sqlalchemy.exc import IntegrityError
+
+from kvern.engine import Access, Engine, Order, Outcome, Verdict
+from kvern.service.clock import Clock
+from kvern.service.functions import Functions, LiveFunction
+from kvern.service.identity import Principal
+from kvern.service.issuer import BuiltinIssuer
+from kvern.service.live_calls import LiveCall
+from kvern.service.sessions import Sessions
+from kvern.settings import Settings
+from kvern.store import Store, StoreFault, calls
+from kvern.store.calls import CallRecord, UnfinishedCall
+from kvern.store.schedules import ScheduleRecord
+from kvern.wire.errors import ApiError, BusyError, InvalidError, TooLargeError
+
+_STATUS = {Verdict.RETURNED: "Completed", Verdict.TIMED_OUT: "Timeout"}
+"""Every other verdict is Failed (contract 11.4)."""
+
+_LOG_EVERY = 2.0
+"""Seconds after which the log of a running call is written, so that it survives a crash of the service."""
+
+_TIMINGS = 8
+_END_RETRY = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Calls:
+    """Runs calls and knows those that have not ended.
+
+    `base_url` is set when the service listens: the URL under which functions reach it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        engine: Engine,
+        functions: Functions,
+        sessions: Sessions,
+        issuer: BuiltinIssuer,
+        settings: Settings,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._engine = engine
+        self._functions = functions
+        self._sessions = sessions
+        self._issuer = issuer
+        self._settings = settings
+        self._live: dict[int, LiveCall] = {}
+        self._running: dict[str, int] = {}
+        self._draining = False
+        self._unkept: list[dict[str, object]] = []
+        self._log_keeper: asyncio.Task[None] | None = None
+        self.base_url = ""
+        functions.before_delete(self._stop_calls)
+
+    async def start(self) -> None:
+        """Take up what an earlier run left: calls that had begun end as Failed, the others run now."""
+        for left in await self._store.read(calls.unfinished):
+            await self._take_up(left)
+        self._log_keeper = asyncio.create_task(self._keep_logs(), name="call-logs")
+
+    async def _take_up(self, left: UnfinishedCall) -> None:
+        record = left.record
+        try:
+            function = self._functions.get(left.project, record.function_id)
+        except ApiError:
+            function = None
+        if left.begun or function is None:
+            row = _end_row(record.id, "Failed", Verdict.INTERRUPTED, self._clock.now())
+            row["to_error_message"] = "The call was interrupted by a restart of the service"
+            await self._store.write(calls.END, row)
+            return
+        call = LiveCall(record, left.project, function, left.session_id, left.data)
+        call.accepted.set_result(None)
+        self._enter(call)
+        call.task = asyncio.create_task(self._run(call), name=f"call-{record.id}")
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new calls and wait for those that run, but no longer than `seconds`."""
+        self._draining = True
+        waiting = [call.ended for call in self._live.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=seconds)
+
+    async def stop(self) -> None:
+        """Wait until the end of every call is written; the engine has ended them all."""
+        self._draining = True
+        if self._log_keeper is not None:
+            self._log_keeper.cancel()
+        tasks = [call.task for call in self._live.values() if call.task is not None]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=10)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def call(self, principal: Principal, function_id: int, data: bytes, nonce: str | None) -> LiveCall:
+        """Accept a call; returned once it is kept for good.
+
+        Raises:
+            NotFoundError: there is no such function.
+            InvalidError: the function is not Ready, or the nonce cannot be bound.
+            TooLargeError: `data` is too large.
+            BusyError: too many calls run; nothing happened.
+        """
+        function = self._functions.get(principal.project, function_id)
+        if function.record.status != "Ready" or function.deleted:
+            hint = f": {function.record.error_message}" if function.record.status == "Failed" else ""
+            raise InvalidError(
+                f"Expected a function that is Ready, but function {function_id} is {function.record.status}{hint}"
+            )
+        most = self._settings.megabytes(self._settings.data_limit_mb)
+        if len(data) > most:
+            raise TooLargeError(f"Expected at most {most} bytes of data, given {len(data)}")
+        self._check_room(function)
+        if nonce is None:
+            session, bound = self._sessions.implicit(principal)
+        else:
+            session, bound = self._sessions.bind(principal.project, nonce)
+        return await self._accept(function, session.id, data, bound)
+
+    def _check_room(self, function: LiveFunction) -> None:
+        if self._draining:
+            raise BusyError("The service is about to stop; call again in a moment")
+        most = self._settings.max_function_calls
+        if function.running >= most:
+            raise BusyError(f"Too many running calls for this function ({most}); call again when some have ended")
+        most = self._settings.max_calls
+        if self._running.get(function.record.project, 0) >= most:
+            raise BusyError(f"Too many running calls in this project ({most}); call again when some have ended")
+
+    async def fire(self, function: LiveFunction, schedule: ScheduleRecord, due: int) -> None:
+        """Make the call of one due time of a schedule; one that cannot run is kept as Failed with the reason.
+
+        Does nothing when that due time has its call already.
+        """
+        refusal: str | None = None
+        try:
+            self._check_room(function)
+        except BusyError as error:
+            refusal = error.message
+        if self._sessions.get(schedule.session_id) is None:
+            refusal = "The session of the schedule has ended or was revoked; create the schedule anew"
+        data = schedule.data if schedule.data is not None else b"{}"
+        with contextlib.suppress(IntegrityError):
+            if refusal is None:
+                await self._accept(function, schedule.session_id, data, None, (schedule.id, due))
+                return
+            record = self._new_record(function, (schedule.id, due))
+            row = self._accept_row(record, function.record.project, schedule.session_id, data, begun=False)
+            ended = {"status": "Failed", "verdict": Verdict.CANCELLED.value, "end_time": record.start_time}
+            await self._store.write(calls.REFUSE, {**row, **ended, "error_message": refusal, "error_trace": ""})
+
+    def _new_record(self, function: LiveFunction, tick: tuple[int, int] | None = None) -> CallRecord:
+        schedule_id, due = tick if tick is not None else (None, None)
+        return CallRecord(
+            id=self._store.next_id(),
+            function_id=function.record.id,
+            status="Running",
+            start_time=self._clock.now(),
+            schedule_id=schedule_id,
+            scheduled_time=due,
+        )
+
+    async def _accept(
+        self,
+        function: LiveFunction,
+        session_id: int,
+        data: bytes,
+        bound: Awaitable[None] | None,
+        tick: tuple[int, int] | None = None,
+    ) -> LiveCall:
+        record = self._new_record(function, tick)
+        call = LiveCall(record, function.record.project, function, session_id, data)
+        self._enter(call)
+        call.task = asyncio.create_task(self._drive(call, bound), name=f"call-{record.id}")
+        await asyncio.shield(call.accepted)
+        return call
+
+    def _enter(self, call: LiveCall) -> None:
+        self._live[call.record.id] = call
+        call.function.running += 1
+        self._running[call.project] = self._running.get(call.project, 0) + 1
+
+    def _leave(self, call: LiveCall) -> None:
+        self._live.pop(call.record.id, None)
+        call.function.running -= 1
+        self._running[call.project] -= 1
+        call.on_log(())
+        if not call.ended.done():
+            call.ended.set_result(None)
+
+    @staticmethod
+    def _accept_row(
+        record: CallRecord, project: str, session_id: int | None, data: bytes, *, begun: bool
+    ) -> dict[str, object]:
+        return {
+            "id": record.id,
+            "project": project,
+            "function_id": record.function_id,
+            "status": record.status,
+            "begun": begun,
+            "start_time": record.start_time,
+            "schedule_id": record.schedule_id,
+            "scheduled_time": record.scheduled_time,
+            "session_id": session_id,
+            "data": data,
+        }
+
+    async def _drive(self, call: LiveCall, bound: Awaitable[None] | None) -> None:
+        revision = call.function.revision
+        # A call that finds a worker begins with the commit that accepts it, and needs no second one.
+        begun = revision is not None and self._engine.has_room(revision)
+        call.begun = begun
+        try:
+            row = self._accept_row(call.record, call.project, call.session_id, call.data, begun=begun)
+            kept = self._store.write(calls.ACCEPT, row)
+            if bound is not None:
+                await bound
+            await kept
+        except BaseException as error:
+            self._leave(call)
+            call.accepted.set_exception(error)
+            call.accepted.exception()  # whoever waits is told; when nobody does, it is no fault of the task
+            return
+        call.function.record.last_called = call.record.start_time
+        call.accepted.set_result(None)
+        await self._run(call)
+
+    async def _run(self, call: LiveCall) -> None:
+        try:
+            outcome = await self._outcome(call)
+        except asyncio.CancelledError:
+            self._leave(call)
+            raise
+        except PermissionError as error:
+            outcome = Outcome(Verdict.NOT_LOADED, message=str(error))
+        except Exception:
+            _log.exception("call %s met a fault", call.record.id)
+            outcome = Outcome(Verdict.CRASHED, message="A fault of the service; its log tells more")
+        if outcome.verdict is not Verdict.INTERRUPTED or call.begun:
+            await self._end(call, outcome)
+        # else: it never began, so it runs when the service starts again
+        self._leave(call)
+
+    async def _outcome(self, call: LiveCall) -> Outcome:
+        revision = call.function.revision
+        if revision is None:
+            return Outcome(Verdict.NOT_LOADED, message="The function is not Ready any more")
+        its = self._settings
+        order = Order(
+            call_id=call.record.id,
+            data=call.data,
+            timeout=its.timeout_minutes * 60,
+            response_limit=its.megabytes(its.response_size_mb),
+            log_limit=its.megabytes(its.log_limit_mb),
+            on_log=call.on_log,
+            access=partial(self._access, call),
+            schedule_id=call.record.schedule_id,
+            scheduled_time=call.record.scheduled_time,
+            on_begin=None if call.begun else partial(self._begin, call),
+        )
+        return await self._engine.run(revision, order)
+
+    async def _begin(self, call: LiveCall) -> None:
+        await self._store.write(calls.BEGIN, {"call": call.record.id})
+        call.begun = True
+
+    def _access(self, call: LiveCall) -> Access:
+        """What the handler's `client` acts with: exactly the rights of the call's session."""
+        session = None if call.session_id is None else self._sessions.get(call.session_id)
+        if session is None:
+            raise PermissionError("The session of this call has ended or was revoked")
+        token = self._issuer.session_token(session, self._settings.timeout_minutes * 60 + 60)
+        return Access(self.base_url, call.project, token)
+
+    async def _end(self, call: LiveCall, outcome: Outcome) -> None:
+        """Write the end; while the store refuses, try again: the end of a call must not be lost."""
+        record = call.record
+        record.end_time = max(self._clock.now(), record.start_time)
+        status = _STATUS.get(outcome.verdict, "Failed")
+        row = _end_row(record.id, status, outcome.verdict, record.end_time)
+        if status == "Completed":
+            row["to_response"] = outcome.response
+        else:
+            row["to_error_message"], row["to_error_trace"] = outcome.message, outcome.trace
+        log_row = call.unkept_log()
+        writes = [self._store.write(calls.END, row)]
+        if log_row is not None:
+            writes.append(self._store.write(calls.LOG, log_row))
+        if call.session_id is not None and record.schedule_id is None:
+            writes.append(self._sessions.end(call.session_id, "EXPIRED"))
+        for fault in await asyncio.gather(*writes, return_exceptions=True):
+            if isinstance(fault, BaseException):
+                _log.error("the end of call %s could not be kept, trying again: %s", record.id, fault)
+                await self._end_again(row, log_row)
+                break
+        self._note_timing(call)
+        record.status = status
+        record.error_message = None if status == "Completed" else outcome.message
+        record.error_trace = None if status == "Completed" else outcome.trace
+        call.response = outcome.response
+
+    async def _end_again(self, row: dict[str, object], log_row: dict[str, object] | None) -> None:
+        while True:
+            await asyncio.sleep(_END_RETRY)
+            try:
+                await self._store.transact(lambda connection: calls.end(connection, row, log_row))
+                return
+            except StoreFault as fault:
+                _log.error("the end of call %s still cannot be kept: %s", row["call"], fault)
+
+    def _note_timing(self, call: LiveCall) -> None:
+        timings = call.function.timings
+        timings.append(((call.record.end_time or 0) - call.record.start_time) / 1000)
+        del timings[:-_TIMINGS]
+
+    def grace(self, function: LiveFunction) -> float:
+        """Seconds to hold the answer to a call back: none for a function whose recent calls ran longer than that."""
+        grace = self._settings.call_grace_ms / 1000
+        timings = function.timings
+        return 0.0 if timings and sorted(timings)[len(timings) // 2] > grace else grace
+
+    async def _stop_calls(self, functions: list[LiveFunction]) -> None:
+        """Stop the calls of functions that are about to be deleted, and wait until they are gone."""
+        gone = {function.record.id for function in functions}
+        theirs = [call for call in self._live.values() if call.record.function_id in gone]
+        for call in theirs:
+            await self._engine.cancel(call.record.id)
+        if theirs:
+            await asyncio.wait([call.ended for call in theirs])
+
+    def live(self, call_id: int) -> LiveCall | None:
+        """A call that has not ended, or None."""
+        return self._live.get(call_id)
+
+    async def _keep_logs(self) -> None:
+        while True:
+            await asyncio.sleep(_LOG_EVERY)
+            for call in list(self._live.values()):
+                row = call.unkept_log()
+                if row is not None:
+                    self._unkept.append(row)
+            while self._unkept:
+                try:
+                    await self._store.write(calls.LOG, self._unkept[0])
+                except StoreFault as error:
+                    _log.error("log lines of call %s cannot be kept now: %s", self._unkept[0]["call_id"], error)
+                    break
+                self._unkept.pop(0)
+
+
+def _end_row(call_id: int, status: str, verdict: Verdict, moment: int) -> dict[str, object]:
+    return {
+        "call": call_id,
+        "to_status": status,
+        "to_verdict": verdict.value,
+        "to_end_time": moment,
+        "to_error_message": None,
+        "to_error_trace": None,
+        "to_response": None,
+    }

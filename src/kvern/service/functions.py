@@ -1,0 +1,339 @@
+"""Functions: what exists, and what may be created or deleted (contract 3).
+
+All functions are held in memory; the store is written first, then memory, so memory never shows what could be lost.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from kvern.build.revision import Revision
+from kvern.service.clock import Clock
+from kvern.service.files import Files, in_range
+from kvern.settings import Settings
+from kvern.store import Store, functions
+from kvern.store.blobs import Blobs
+from kvern.store.functions import FunctionRecord
+from kvern.store.vault import FunctionSecrets, Vault
+from kvern.wire import functions as wire
+from kvern.wire.base import ByIdOrExternalId
+from kvern.wire.errors import ApiError, InvalidError, NotFoundError, TakenError, UnknownItemsError
+
+LIST_MOST = 10_000
+_MASK = "***"
+_DEFAULT_UP_TO = "py313"
+"""The newest runtime that is taken unasked (contract 13.22)."""
+
+
+@dataclass(slots=True, eq=False)
+class LiveFunction:
+    """A function in memory: its row, and what it takes to run it once it is Ready."""
+
+    record: FunctionRecord
+    revision: Revision | None = None
+    running: int = 0
+    """Calls that were accepted and have not ended."""
+
+    deleted: bool = False
+    timings: list[float] = field(default_factory=list[float])
+    """Seconds that the last calls took, to judge whether holding an answer back is worth it."""
+
+
+class Deployer(Protocol):
+    """Makes a function Ready, or Failed, in the background."""
+
+    def deploy(self, function: LiveFunction) -> None: ...
+    async def withdraw(self, function: LiveFunction) -> None: ...
+
+
+class Functions:
+    """The functions of a service.
+
+    Args:
+        runtimes: the names of the interpreters that this machine has, oldest first.
+        on_delete: called with the ids of functions about to be deleted, before their rows go; gives what is to be
+            awaited first.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        vault: Vault,
+        clock: Clock,
+        files: Files,
+        settings: Settings,
+        runtimes: Callable[[], list[str]],
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._vault = vault
+        self._clock = clock
+        self._files = files
+        self._settings = settings
+        self._runtimes = runtimes
+        self._live: dict[int, LiveFunction] = {}
+        self._by_external_id: dict[tuple[str, str], LiveFunction] = {}
+        self._on_delete: list[Callable[[list[LiveFunction]], Awaitable[None]]] = []
+        self._deployer: Deployer | None = None
+
+    async def start(self, deployer: Deployer) -> None:
+        """Load all functions."""
+        self._deployer = deployer
+        for record in await self._store.read(functions.everything):
+            self._hold(LiveFunction(record))
+
+    def _hold(self, function: LiveFunction) -> None:
+        record = function.record
+        self._live[record.id] = function
+        if record.external_id is not None:
+            self._by_external_id[record.project, record.external_id] = function
+
+    def everything(self) -> list[LiveFunction]:
+        return list(self._live.values())
+
+    def before_delete(self, action: Callable[[list[LiveFunction]], Awaitable[None]]) -> None:
+        """Have `action` done whenever functions are deleted, before their rows go."""
+        self._on_delete.append(action)
+
+    def limits(self) -> wire.Limits:
+        """What a function may ask for (contract 3.9)."""
+        its = self._settings
+        return wire.Limits(
+            timeout_minutes=max(1, round(its.timeout_minutes)),
+            cpu_cores=wire.Range(min=its.cpu_min, max=its.cpu_max, default=its.cpu_default),
+            memory_gb=wire.Range(min=its.memory_min, max=its.memory_max, default=its.memory_default),
+            runtimes=self._runtimes(),
+            response_size_mb=max(1, round(its.response_size_mb)),
+        )
+
+    async def create(self, project: str, wanted: wire.FunctionWrite) -> wire.Function:
+        """Keep a new function and begin to deploy it.
+
+        Raises:
+            InvalidError: the file is unknown or has no content, the runtime is unknown, more cpu or memory is asked
+                for than there is, or the project is full.
+            TakenError: the external id is in use.
+        """
+        runtime = self._runtime(wanted.runtime)
+        cpu = _within("cpu", wanted.cpu, self._settings.cpu_min, self._settings.cpu_max, self._settings.cpu_default)
+        memory = _within(
+            "memory", wanted.memory, self._settings.memory_min, self._settings.memory_max, self._settings.memory_default
+        )
+        self._check_room(project)
+        self._check_external_id(project, wanted.external_id)
+        bundle = await self._bundle(project, wanted.file_id)
+        try:
+            vault, vault_key = self._vault.seal(
+                FunctionSecrets(wanted.secrets or {}, wanted.index_url, wanted.extra_index_urls or [])
+            )
+            record = FunctionRecord(
+                id=self._store.next_id(),
+                project=project,
+                name=wanted.name,
+                status="Queued",
+                file_id=wanted.file_id,
+                bundle=bundle,
+                function_path=wanted.function_path,
+                cpu=cpu,
+                memory=memory,
+                runtime=runtime,
+                revision=uuid.uuid4().hex,
+                created_time=self._clock.now(),
+                external_id=wanted.external_id,
+                owner=wanted.owner or None,
+                description=wanted.description or None,
+                metadata=wanted.metadata,
+                env_vars=wanted.env_vars,
+                secret_keys=None if wanted.secrets is None else list(wanted.secrets),
+                vault=vault,
+                vault_key=vault_key,
+            )
+            self._check_room(project)
+            await self._store.transact(lambda connection: functions.add(connection, record))
+        except (IntegrityError, ApiError) as error:
+            await self._blobs.delete(bundle)
+            if isinstance(error, IntegrityError):
+                raise _taken(wanted.external_id) from error
+            raise
+        function = LiveFunction(record)
+        self._hold(function)
+        shown = self.shown(function)
+        if self._deployer is not None:
+            self._deployer.deploy(function)
+        return shown
+
+    def _runtime(self, wanted: str | None) -> str:
+        known = self._runtimes()
+        if wanted is None:
+            # Named so that they sort by age: py310, py311, …
+            return max((name for name in known if name <= _DEFAULT_UP_TO), default=known[-1])
+        if wanted not in known:
+            raise InvalidError(f"Expected a runtime that this machine has ({', '.join(known)}), given {wanted[:40]!r}")
+        return wanted
+
+    def _check_room(self, project: str) -> None:
+        count = sum(1 for function in self._live.values() if function.record.project == project)
+        if count >= self._settings.max_functions:
+            raise InvalidError(
+                f"Expected at most {self._settings.max_functions} functions in a project, and it has {count}; "
+                "delete one first"
+            )
+
+    def _check_external_id(self, project: str, external_id: str | None) -> None:
+        if external_id is not None and (project, external_id) in self._by_external_id:
+            raise _taken(external_id)
+
+    async def _bundle(self, project: str, file_id: int) -> str:
+        """A copy of the file's bytes: a function keeps working when the file is deleted (contract 11.2)."""
+        try:
+            file = await self._files.get(project, file_id)
+        except NotFoundError as error:
+            raise InvalidError(
+                f"Expected the id of an uploaded zip as fileId, but there is no file {file_id}"
+            ) from error
+        if file.blob is None:
+            raise InvalidError(
+                f"Expected an uploaded zip as fileId, but the content of file {file_id} was never uploaded"
+            )
+        try:
+            return await self._blobs.copy(file.blob)
+        except FileNotFoundError as error:
+            raise InvalidError(f"Expected an uploaded zip as fileId, but file {file_id} was deleted") from error
+
+    def get(self, project: str, function_id: int) -> LiveFunction:
+        """Raises `NotFoundError`."""
+        function = self._live.get(function_id)
+        if function is None or function.record.project != project:
+            raise NotFoundError(f"Function {function_id} does not exist", missing=[{"id": function_id}])
+        return function
+
+    def find(self, project: str, item: ByIdOrExternalId) -> LiveFunction | None:
+        """The function with an id or an external id, or None."""
+        if item.id is not None:
+            function = self._live.get(item.id)
+            return function if function is not None and function.record.project == project else None
+        return self._by_external_id.get((project, item.external_id or ""))
+
+    def several(self, project: str, items: Iterable[ByIdOrExternalId], *, ignore_unknown: bool) -> list[LiveFunction]:
+        """In the order asked for. Raises `UnknownItemsError`."""
+        found = [(item, self.find(project, item)) for item in items]
+        missing = [wire.missing_function(item) for item, function in found if function is None]
+        if missing and not ignore_unknown:
+            raise UnknownItemsError("Function ids not found", missing=missing)
+        return [function for _, function in found if function is not None]
+
+    def select(self, project: str, wanted: wire.FunctionFilter, limit: int) -> list[wire.Function]:
+        """Those that match, oldest first (contract 3.4)."""
+        chosen: list[wire.Function] = []
+        for function in self._live.values():
+            if len(chosen) == min(limit, LIST_MOST):
+                break
+            if function.record.project == project and _matches(function.record, wanted):
+                chosen.append(self.shown(function))
+        return chosen
+
+    async def delete(self, project: str, items: list[ByIdOrExternalId], *, ignore_unknown: bool) -> None:
+        """Delete functions with their calls and schedules; all or none. Raises `UnknownItemsError`."""
+        chosen = list({f.record.id: f for f in self.several(project, items, ignore_unknown=ignore_unknown)}.values())
+        if not chosen:
+            return
+        ids = [function.record.id for function in chosen]
+        for function in chosen:
+            function.deleted = True
+        try:
+            for action in self._on_delete:
+                await action(chosen)
+            await self._store.transact(lambda connection: functions.remove(connection, ids))
+        except BaseException:
+            for function in chosen:
+                function.deleted = False
+            raise
+        for function in chosen:
+            self._live.pop(function.record.id, None)
+            if function.record.external_id is not None:
+                self._by_external_id.pop((project, function.record.external_id), None)
+        for function in chosen:
+            await self._blobs.delete(function.record.bundle)
+            if self._deployer is not None:
+                await self._deployer.withdraw(function)
+
+    async def save(self, function: LiveFunction) -> None:
+        """Write a function's status and what goes with it."""
+
+        def work(connection: Connection) -> None:
+            functions.save(connection, function.record)
+
+        await self._store.transact(work)
+
+    def secrets(self, function: LiveFunction) -> FunctionSecrets:
+        """What is secret of a function, in plain. Raises `ValueError` when the master key changed."""
+        record = function.record
+        if record.vault is None or record.vault_key is None:
+            return FunctionSecrets()
+        return self._vault.open(record.vault, record.vault_key)
+
+    def shown(self, function: LiveFunction) -> wire.Function:
+        """What the API shows: secrets masked, indexes left out (contract 3.1)."""
+        record = function.record
+        error = None
+        if record.status == "Failed":
+            error = wire.FunctionError(message=record.error_message or "", trace=record.error_trace or "")
+        return wire.Function(
+            id=record.id,
+            created_time=record.created_time,
+            name=record.name,
+            status=cast(wire.Status, record.status),
+            file_id=record.file_id,
+            function_path=record.function_path,
+            cpu=record.cpu,
+            memory=record.memory,
+            runtime=record.runtime,
+            external_id=record.external_id,
+            owner=record.owner,
+            description=record.description,
+            metadata=record.metadata,
+            secrets=None if record.secret_keys is None else dict.fromkeys(record.secret_keys, _MASK),
+            env_vars=record.env_vars,
+            runtime_version=record.runtime_version,
+            error=error,
+            last_called=record.last_called,
+        )
+
+
+def _taken(external_id: str | None) -> TakenError:
+    return TakenError(
+        f"Expected an externalId that is not in use, given {external_id!r}", duplicated=[{"externalId": external_id}]
+    )
+
+
+def _within(name: str, wanted: float | None, least: float, most: float, default: float) -> float:
+    """Too little is raised to the minimum, too much is refused (contract 3.1)."""
+    if wanted is None:
+        return default
+    if wanted > most:
+        raise InvalidError(f"Expected at most {most} as {name}, given {wanted}")
+    return max(wanted, least)
+
+
+def _matches(record: FunctionRecord, wanted: wire.FunctionFilter) -> bool:
+    equal = (
+        (wanted.name, record.name),
+        (wanted.owner, record.owner),
+        (wanted.file_id, record.file_id),
+        (wanted.status, record.status),
+    )
+    if any(want is not None and want != have for want, have in equal):
+        return False
+    prefix = wanted.external_id_prefix
+    if prefix is not None and (record.external_id is None or not record.external_id.startswith(prefix)):
+        return False
+    if wanted.metadata is not None and not (wanted.metadata.items() <= (record.metadata or {}).items()):
+        return False
+    return in_range(wanted.created_time, record.created_time)

@@ -1,0 +1,108 @@
+"""What is known of calls, running or ended: lists, responses, logs (contract 4.3 to 4.8)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from kvern.service.calls import Calls
+from kvern.service.cursors import read_cursor, write_cursor
+from kvern.service.functions import Functions
+from kvern.service.live_calls import LiveCall
+from kvern.store import Store, calls
+from kvern.store.calls import CallRecord
+from kvern.wire import calls as wire
+from kvern.wire.errors import NotFoundError, UnknownItemsError
+
+LIST_MOST = 1000
+
+
+class History:
+    """Looks at live calls first, then at the store: a call's end is written before it stops being live."""
+
+    def __init__(self, store: Store, functions: Functions, running: Calls) -> None:
+        self._store = store
+        self._functions = functions
+        self._running = running
+
+    async def page(self, project: str, function_id: int, query: wire.CallQuery) -> tuple[list[CallRecord], str | None]:
+        """Newest first; the cursor to go on from when there are more.
+
+        Raises:
+            NotFoundError: there is no such function.
+            InvalidError: the cursor was not made here.
+        """
+        self._functions.get(project, function_id)
+        limit = min(query.limit, LIST_MOST)
+        after = None
+        if query.cursor is not None:
+            started, call_id = read_cursor(query.cursor, 2)
+            after = (started, call_id)
+        wanted = query.filter or wire.CallFilter()
+        rows = await self._store.read(lambda connection: calls.page(connection, function_id, wanted, limit + 1, after))
+        cursor = write_cursor(rows[limit - 1].start_time, rows[limit - 1].id) if len(rows) > limit else None
+        return rows[:limit], cursor
+
+    async def get(self, project: str, function_id: int, call_id: int, wait: float = 0.0) -> CallRecord:
+        """One call; waits up to `wait` seconds for its end. Raises `NotFoundError`."""
+        self._functions.get(project, function_id)
+        live = self._live(function_id, call_id)
+        if live is not None:
+            if wait > 0:
+                await asyncio.wait((live.ended,), timeout=wait)
+            return live.record
+        record = await self._store.read(lambda connection: calls.get(connection, function_id, call_id))
+        if record is None:
+            raise NotFoundError(f"Call {call_id} of function {function_id} does not exist", missing=[{"id": call_id}])
+        return record
+
+    def _live(self, function_id: int, call_id: int) -> LiveCall | None:
+        """A live call that was accepted for good; one that is only being written does not exist yet."""
+        live = self._running.live(call_id)
+        if live is None or live.record.function_id != function_id or not live.accepted.done():
+            return None
+        return live
+
+    async def several(
+        self, project: str, function_id: int, ids: list[int], *, ignore_unknown: bool
+    ) -> list[CallRecord]:
+        """In the order asked for. Raises `NotFoundError` for the function, `UnknownItemsError` for calls."""
+        self._functions.get(project, function_id)
+        found = {call_id: live.record for call_id in ids if (live := self._live(function_id, call_id)) is not None}
+        rest = [call_id for call_id in ids if call_id not in found]
+        if rest:
+            found.update(await self._store.read(lambda connection: calls.several(connection, function_id, rest)))
+        missing = [{"id": call_id} for call_id in ids if call_id not in found]
+        if missing and not ignore_unknown:
+            raise UnknownItemsError("Call ids not found", missing=missing)
+        return [found[call_id] for call_id in ids if call_id in found]
+
+    async def response(self, project: str, function_id: int, call_id: int) -> wire.CallResponse:
+        """What `handle` returned; without `response` while the call runs and when it did not complete."""
+        record = await self.get(project, function_id, call_id)
+        body = None
+        if record.status == "Completed":
+            body = await self._store.read(lambda connection: calls.response(connection, call_id))
+        answer = wire.CallResponse(function_id=function_id, call_id=call_id)
+        if body is not None:
+            answer.response = msgspec.Raw(body)
+        return answer
+
+    async def log(self, project: str, function_id: int, call_id: int, after: int = 0, wait: float = 0.0) -> bytes:
+        """The entries from number `after` on, as the JSON array's inside.
+
+        While the call runs, waits up to `wait` seconds for an entry that is new (an addition to the contract).
+        """
+        await self.get(project, function_id, call_id)
+        live = self._live(function_id, call_id)
+        if live is not None:
+            if wait > 0:
+                await live.wait_for_log(after, wait)
+            return b",".join(live.log[after:])
+        runs = await self._store.read(lambda connection: calls.log_entries(connection, call_id))
+        whole = b",".join(run for run in runs if run)
+        if after == 0:
+            return whole
+        entries = msgspec.json.decode(b"[" + whole + b"]", type=list[msgspec.Raw])
+        return b",".join(bytes(entry) for entry in entries[after:])

@@ -1,0 +1,68 @@
+"""Links that carry their own proof: who has one may upload or download one file for a while (contract 7.3)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from kvern.service.clock import Clock
+from kvern.store.vault import write_private
+from kvern.wire.errors import ForbiddenError
+
+UPLOAD_MS = 7 * 24 * 3_600_000
+DOWNLOAD_MS = 30_000
+DOWNLOAD_EXTENDED_MS = 3_600_000
+
+
+class Grant(msgspec.Struct, array_like=True):
+    """What a link allows: one action on one file of one project, until a moment (ms since the epoch)."""
+
+    action: Literal["upload", "download"]
+    project: str
+    file_id: int
+    until: int
+    serial: str = ""
+
+
+class Links:
+    """Signs and checks links. The key is made, mode 0600, at the first start."""
+
+    def __init__(self, key: Path, clock: Clock) -> None:
+        if not key.exists():
+            write_private(key, secrets.token_bytes(32))
+        self._key = key.read_bytes()
+        self._clock = clock
+
+    def sign(self, action: Literal["upload", "download"], project: str, file_id: int, milliseconds: int) -> str:
+        """The part of a link that proves access."""
+        until = self._clock.now() + milliseconds
+        body = msgspec.json.encode(Grant(action, project, file_id, until, secrets.token_hex(4)))
+        return f"{_text(body)}.{_text(self._mac(body))}"
+
+    def check(self, action: Literal["upload", "download"], proof: str) -> Grant:
+        """Raises `ForbiddenError` when the proof was not made here, is for something else, or is too old."""
+        try:
+            body, mac = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in proof.split("."))
+        except ValueError as error:
+            raise ForbiddenError("The link is not good: it was not made by this service") from error
+        if not hmac.compare_digest(mac, self._mac(body)):
+            raise ForbiddenError("The link is not good: it was not made by this service")
+        grant = msgspec.json.decode(body, type=Grant)
+        if grant.action != action:
+            raise ForbiddenError(f"The link is not good: expected one for {action}, given one for {grant.action}")
+        if grant.until < self._clock.now():
+            raise ForbiddenError("The link has expired; ask for a new one")
+        return grant
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self._key, body, hashlib.sha256)
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

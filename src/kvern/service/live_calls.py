@@ -1,0 +1,86 @@
+"""A call that has not ended: its state in memory, and how others wait for news of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from kvern.engine import LogLine
+from kvern.service.functions import LiveFunction
+from kvern.store.calls import CallRecord
+from kvern.wire.calls import LogEntry
+
+_encode = msgspec.json.encode
+
+
+class LiveCall:
+    """A call that has not ended, or whose end is just being written."""
+
+    __slots__ = (
+        "_log_chunk",
+        "_log_kept",
+        "_news",
+        "accepted",
+        "begun",
+        "data",
+        "ended",
+        "function",
+        "log",
+        "project",
+        "record",
+        "response",
+        "session_id",
+        "task",
+    )
+
+    def __init__(
+        self, record: CallRecord, project: str, function: LiveFunction, session_id: int | None, data: bytes
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.record = record
+        self.project = project
+        self.function = function
+        self.session_id = session_id
+        self.data = data
+        self.begun = False
+        self.response: bytes | None = None
+        self.accepted: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.log: list[bytes] = []
+        self.task: asyncio.Task[None] | None = None
+        self._log_kept = 0
+        self._log_chunk = 0
+        self._news: asyncio.Event | None = None
+
+    def on_log(self, lines: Sequence[LogLine]) -> None:
+        self.log.extend(_encode(LogEntry(timestamp=line.timestamp, message=line.message)) for line in lines)
+        if self._news is not None:
+            self._news.set()
+
+    def unkept_log(self) -> dict[str, object] | None:
+        """The row for the log entries that are not in the store yet."""
+        if self._log_kept == len(self.log):
+            return None
+        row: dict[str, object] = {
+            "call_id": self.record.id,
+            "chunk": self._log_chunk,
+            "entries": b",".join(self.log[self._log_kept :]),
+        }
+        self._log_kept = len(self.log)
+        self._log_chunk += 1
+        return row
+
+    async def wait_for_log(self, seen: int, seconds: float) -> None:
+        """Return when there are more than `seen` entries, when the call has ended, or after `seconds`."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while len(self.log) <= seen and not self.ended.done():
+            self._news = self._news or asyncio.Event()
+            self._news.clear()
+            news = asyncio.ensure_future(self._news.wait())
+            left = deadline - asyncio.get_running_loop().time()
+            await asyncio.wait((news, self.ended), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+            if left <= 0:
+                return

@@ -1,0 +1,193 @@
+"""The service put together: every part made once, started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import msgspec
+
+from kvern.build.builder import Builder
+from kvern.engine import Engine
+from kvern.service.calls import Calls
+from kvern.service.clock import Clock
+from kvern.service.deployments import Deployments
+from kvern.service.files import Files
+from kvern.service.functions import Functions
+from kvern.service.history import History
+from kvern.service.issuer import BuiltinIssuer, Credentials
+from kvern.service.links import UPLOAD_MS, Links
+from kvern.service.schedules import Schedules
+from kvern.service.sessions import Sessions
+from kvern.settings import Settings
+from kvern.store import Store, StoreFault, calls, files, sessions
+from kvern.store.blobs import Blobs
+from kvern.store.clients import ClientRecord
+from kvern.store.vault import Vault, write_private
+from kvern.wire.errors import UnauthenticatedError
+
+CLIENT_FILE = "client.json"
+"""In the data folder, mode 0600: how clients of the same user reach the service."""
+
+_DAY_MS = 24 * 3_600_000
+_TIDY_EVERY = 60.0
+_TIDY_MOST = 500
+
+_log = logging.getLogger(__name__)
+
+
+class ClientFile(msgspec.Struct, rename="camel"):
+    """What `kvern env` prints, and what the command line uses when nothing else is set."""
+
+    base_url: str
+    project: str
+    token_url: str
+    client_id: str
+    client_secret: str
+    scopes: str
+
+
+class DataDirBusyError(Exception):
+    """Another service uses the data folder."""
+
+
+class Service:
+    """One service on one data folder.
+
+    Args:
+        master_key: the key that wraps all secrets; None takes the one in the data folder.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        blobs: Blobs,
+        clock: Clock,
+        builder: Builder,
+        engine: Engine,
+        master_key: str | None = None,
+    ) -> None:
+        self.settings = settings
+        self.blobs = blobs
+        self._store = store
+        self._clock = clock
+        self._builder = builder
+        self._engine = engine
+        keys = settings.data_dir / "keys"
+        keys.mkdir(mode=0o700, exist_ok=True)
+        self.sessions = Sessions(store, clock, self._authenticate)
+        self.issuer = BuiltinIssuer(store, clock, keys / "issuer.pem", self.sessions.is_alive)
+        self.files = Files(
+            store, blobs, clock, Links(keys / "links.key", clock), settings.megabytes(settings.file_limit_mb)
+        )
+        vault = Vault(keys / "master.key", master_key)
+        self.functions = Functions(store, blobs, vault, clock, self.files, settings, builder.runtimes)
+        self.calls = Calls(store, clock, engine, self.functions, self.sessions, self.issuer, settings)
+        self.history = History(store, self.functions, self.calls)
+        self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
+        self.deployments = Deployments(self.functions, blobs, builder, engine)
+        self._tidier: asyncio.Task[None] | None = None
+
+    def _authenticate(self, given: Credentials) -> ClientRecord:
+        return self.issuer.authenticate(given)
+
+    async def start(self) -> None:
+        """Take up where the last run left off. The store is open already."""
+        await self._engine.start()
+        await self._builder.start()
+        await self.issuer.start()
+        await self.sessions.start()
+        await self.functions.start(self.deployments)
+        await self._clear_leftovers()
+        self.deployments.start()
+
+    async def begin(self, base_url: str) -> None:
+        """Run calls and schedules: from now on functions reach the service under `base_url`."""
+        self.calls.base_url = base_url
+        await self._write_client_file(base_url)
+        await self.calls.start()
+        await self.schedules.start()
+        self._tidier = asyncio.create_task(self._tidy(), name="tidy")
+
+    async def stop(self, drain: float) -> None:
+        """Refuse new calls, wait up to `drain` seconds for those that run, end the rest, close everything."""
+        await self.schedules.stop()
+        await self.calls.drain(drain)
+        await self.deployments.stop()
+        await self._engine.stop()
+        await self.calls.stop()
+        if self._tidier is not None:
+            self._tidier.cancel()
+            await asyncio.gather(self._tidier, return_exceptions=True)
+
+    async def _write_client_file(self, base_url: str) -> None:
+        """Keep the first client's secret where only its owner reads it; make a client when there is none to use."""
+        path = self.settings.data_dir / CLIENT_FILE
+        given = self._known_client(path)
+        if given is None:
+            given = await self.issuer.add_client(self.settings.project, "first client")
+        content = ClientFile(
+            base_url=base_url,
+            project=self.settings.project,
+            token_url=f"{base_url}/oauth2/token",
+            client_id=given.client_id,
+            client_secret=given.client_secret,
+            scopes="kvern",
+        )
+        await asyncio.to_thread(write_private, path, msgspec.json.format(msgspec.json.encode(content)))
+
+    def _known_client(self, path: Path) -> Credentials | None:
+        try:
+            old = msgspec.json.decode(path.read_bytes(), type=ClientFile)
+            given = Credentials(old.client_id, old.client_secret)
+            return given if self.issuer.authenticate(given).project == self.settings.project else None
+        except (OSError, msgspec.DecodeError, UnauthenticatedError):
+            return None
+
+    async def _clear_leftovers(self) -> None:
+        """Blobs that no row names: of an upload or a deletion that was cut short."""
+        kept = await self._store.read(files.blobs)
+        kept.update(function.record.bundle for function in self.functions.everything())
+        await self.blobs.clear_leftovers(kept)
+
+    async def _tidy(self) -> None:
+        """Forget, in small steps, what is older than it has to be kept."""
+        while True:
+            await asyncio.sleep(_TIDY_EVERY)
+            self.sessions.forget_stale()
+            try:
+                await self._forget(self._clock.now())
+            except StoreFault as error:
+                _log.error("tidying up did not work, trying again later: %s", error)
+
+    async def _forget(self, now: int) -> None:
+        oldest_call = now - int(self.settings.retention_days * _DAY_MS)
+        while await self._store.transact(lambda c: calls.forget_before(c, oldest_call, _TIDY_MOST)) == _TIDY_MOST:
+            await asyncio.sleep(0.05)  # calls in flight go first
+        await self._store.transact(lambda c: sessions.forget_before(c, now - _DAY_MS, _TIDY_MOST))
+        await self._store.transact(lambda c: files.forget_empty_before(c, now - UPLOAD_MS))
+
+
+@contextlib.contextmanager
+def data_dir_lock(folder: Path) -> Generator[None]:
+    """Make the data folder and hold it. Raises `DataDirBusyError` when another service does."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataDirBusyError(
+                f"the data folder {folder} is in use by another kvern service; "
+                "stop that one, or take another --data-dir"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
