@@ -1,0 +1,240 @@
+"""An in-memory twin of the client, with just what the command line asks of it, and how to run a command line."""
+
+# ruff: noqa: A002 (`id` is what the client's arguments are called)
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from kvern.cli import connection, deploy, logs
+from kvern.cli.app import run
+
+
+def camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.title() for word in others)
+
+
+class Resource:
+    hidden: tuple[str, ...] = ()
+
+    def dump(self) -> dict[str, Any]:
+        return {camel(key): value for key, value in vars(self).items() if value is not None and key not in self.hidden}
+
+
+class Resources(list[Any]):
+    def dump(self) -> list[dict[str, Any]]:
+        return [one.dump() for one in self]
+
+
+@dataclass
+class Function(Resource):
+    id: int
+    name: str
+    external_id: str | None = None
+    status: str = "Queued"
+    created_time: int = 1_700_000_000_000
+    last_called: int | None = None
+    runtime: str = "py311"
+    runtime_version: str | None = None
+    error: dict[str, str] | None = None
+    given: dict[str, Any] = field(default_factory=dict[str, Any])
+    hidden = ("given",)
+
+
+@dataclass
+class Call(Resource):
+    """A call that goes through the states and lines of `script`, one at each `update`."""
+
+    id: int
+    function_id: int
+    status: str = "Running"
+    start_time: int = 1_700_000_000_000
+    end_time: int | None = None
+    schedule_id: int | None = None
+    error: dict[str, str] | None = None
+    response: Any = None
+    lines: list[str] = field(default_factory=list[str])
+    script: list[Callable[[Call], None]] = field(default_factory=list[Any])
+    hidden = ("response", "lines", "script")
+
+    def update(self) -> None:
+        if self.script:
+            self.script.pop(0)(self)
+
+    def finish(self, response: Any = None, status: str = "Completed", error: dict[str, str] | None = None) -> None:
+        self.status, self.response, self.error, self.end_time = status, response, error, self.start_time + 1500
+
+    def get_logs(self) -> Resources:
+        return Resources(LogLine(line) for line in self.lines)
+
+    def get_response(self) -> Any:
+        return self.response
+
+
+@dataclass
+class LogLine(Resource):
+    message: str
+    timestamp: int = 1_700_000_000_000
+
+
+@dataclass
+class Schedule(Resource):
+    id: int
+    name: str
+    cron_expression: str
+    function_id: int
+    when: str = "Every minute"
+    description: str | None = None
+    data: Any = None
+    hidden = ("data",)
+
+
+@dataclass
+class File(Resource):
+    id: int
+    content: bytes
+    given: dict[str, Any]
+
+
+class Twin:
+    """`client.functions`, `client.functions.calls`, `client.functions.schedules` and `client.files` in one."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self.all: dict[int, Function] = {}
+        self.made_calls: dict[int, Call] = {}
+        self.made_schedules: dict[int, Schedule] = {}
+        self.uploaded: list[File] = []
+        self.build: Callable[[Function], None] = lambda one: setattr(one, "status", "Ready")
+        """What becomes of a function when it is asked for after it was created."""
+        self.answer: Callable[[Call, Any], None] = lambda call, data: call.finish(data)
+        """What becomes of a call when it is made."""
+        self.functions = self.files = self
+
+    @property
+    def calls(self) -> _Calls:
+        return _Calls(self)
+
+    @property
+    def schedules(self) -> _Schedules:
+        return _Schedules(self)
+
+    def add(self, name: str, external_id: str | None = None, **given: Any) -> Function:
+        one = Function(next(self._ids), name, external_id, **given)
+        self.all[one.id] = one
+        return one
+
+    def upload_bytes(self, content: bytes, **given: Any) -> File:
+        self.uploaded.append(File(next(self._ids), content, given))
+        return self.uploaded[-1]
+
+    def create(self, name: str, *, external_id: str | None = None, **given: Any) -> Function:
+        assert external_id is None or external_id not in {one.external_id for one in self.all.values()}
+        return self.add(name, external_id, given=given)
+
+    def retrieve(self, id: int | None = None, external_id: str | None = None) -> Function | None:
+        found = next(
+            (one for one in self.all.values() if one.id == id or (external_id and one.external_id == external_id)), None
+        )
+        if found and found.status == "Queued":
+            self.build(found)
+        return found
+
+    def list(self, name: str | None = None, limit: int | None = 25) -> Resources:
+        return Resources(one for one in self.all.values() if name in (None, one.name))
+
+    def delete(self, id: int | list[int]) -> None:
+        for one in [id] if isinstance(id, int) else id:
+            del self.all[one]
+            self.made_schedules = {k: v for k, v in self.made_schedules.items() if v.function_id != one}
+
+    def call(self, id: int, data: Any, wait: bool) -> Call:
+        assert not wait
+        call = Call(next(self._ids), id)
+        self.made_calls[call.id] = call
+        self.all[id].last_called = call.start_time
+        self.answer(call, data)
+        return call
+
+
+class _Calls:
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+
+    def retrieve(self, call_id: int, function_id: int) -> Call | None:
+        call = self._twin.made_calls.get(call_id)
+        return call if call and call.function_id == function_id else None
+
+    def list(
+        self, function_id: int, status: str | None = None, schedule_id: int | None = None, limit: int | None = 25
+    ) -> Resources:
+        found = [
+            call
+            for call in reversed(self._twin.made_calls.values())
+            if call.function_id == function_id
+            and status in (None, call.status)
+            and schedule_id in (None, call.schedule_id)
+        ]
+        return Resources(found[:limit])
+
+
+class _Schedules:
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+
+    def create(self, name: str, *, data: Any = None, **given: Any) -> Schedule:
+        made = Schedule(self._twin.upload_bytes(b"").id, name, data=data, **given)
+        self._twin.made_schedules[made.id] = made
+        return made
+
+    def list(self, name: str | None = None, function_id: int | None = None, limit: int | None = 25) -> Resources:
+        return Resources(
+            one
+            for one in self._twin.made_schedules.values()
+            if name in (None, one.name) and function_id in (None, one.function_id)
+        )
+
+    def retrieve(self, id: int) -> Schedule | None:
+        return self._twin.made_schedules.get(id)
+
+    def get_input_data(self, id: int) -> Any:
+        return self._twin.made_schedules[id].data
+
+    def delete(self, id: int) -> None:
+        del self._twin.made_schedules[id]
+
+
+@pytest.fixture
+def twin(monkeypatch: pytest.MonkeyPatch) -> Twin:
+    """An empty service, which every verb then talks to."""
+    one = Twin()
+    monkeypatch.setattr(connection, "connect", lambda options: one)
+    monkeypatch.setattr(deploy, "_POLL", 0)
+    monkeypatch.setattr(logs, "_SHORTEST_WAIT", 0)
+    return one
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def kvern(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run a command line, such as `kvern("functions", "--json")`."""
+
+    def ran(*arguments: str) -> Ran:
+        capsys.readouterr()
+        code = run(arguments)
+        out, err = capsys.readouterr()
+        return Ran(code, out, err)
+
+    return ran

@@ -1,0 +1,360 @@
+"""What the verbs do, print and leave with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Call, Function, Twin
+
+Kvern = Callable[..., Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "pump"
+    made.mkdir()
+    (made / "handler.py").write_text("def handle(data): return data\n")
+    return made
+
+
+class TestDeploy:
+    def test_the_folder_gives_name_and_external_id(self, twin: Twin, kvern: Kvern, folder: Path) -> None:
+        ran = kvern("deploy", str(folder))
+
+        (function,) = twin.all.values()
+        assert (function.name, function.external_id, function.status) == ("pump", "pump", "Ready")
+        assert ran.code == 0
+        assert ran.out.startswith("pump is Ready")
+        assert ran.err.splitlines()[:2] == ["pump: Queued", "pump: Ready after 0.0 s"]
+
+    def test_every_setting_reaches_the_service(self, twin: Twin, kvern: Kvern, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "secrets").write_text("key=from-file\nother=x\n")
+
+        ran = kvern(
+            *("deploy", str(folder), "--name", "Pump", "--external-id", "p-1", "--runtime", "py312", "--cpu", "0.5"),
+            *(
+                "--memory",
+                "2",
+                "--secret",
+                "key=from-line",
+                "--secret-file",
+                str(tmp_path / "secrets"),
+                "--owner",
+                "me",
+            ),
+            *("--env", "A=1", "--env", "B=2", "--metadata", "site=north", "--description", "Pumps."),
+            *("--index-url", "https://one/simple", "--extra-index-url", "https://two/simple"),
+        )
+
+        assert ran.code == 0
+        (function,) = twin.all.values()
+        assert function.given | {"file_id": 0} == {
+            "file_id": 0,
+            "function_path": "handler.py",
+            "description": "Pumps.",
+            "owner": "me",
+            "secrets": {"key": "from-line", "other": "x"},
+            "env_vars": {"A": "1", "B": "2"},
+            "cpu": 0.5,
+            "memory": 2.0,
+            "runtime": "py312",
+            "metadata": {"site": "north"},
+            "index_url": "https://one/simple",
+            "extra_index_urls": ["https://two/simple"],
+        }
+        assert twin.uploaded[0].given == {"name": "Pump.zip", "external_id": "p-1", "overwrite": True}
+
+    def test_it_replaces_a_function_and_makes_its_schedules_again(self, twin: Twin, kvern: Kvern, folder: Path) -> None:
+        old = twin.add("pump", "pump")
+        twin.schedules.create(
+            "nightly", cron_expression="0 2 * * *", function_id=old.id, description="x", data={"a": 1}
+        )
+
+        ran = kvern("deploy", str(folder))
+
+        assert "replaced, 1 schedule made again" in ran.out
+        assert old.id not in twin.all
+        (schedule,) = twin.made_schedules.values()
+        assert (schedule.name, schedule.cron_expression, schedule.description, schedule.data) == (
+            *("nightly", "0 2 * * *", "x"),
+            {"a": 1},
+        )
+        assert schedule.function_id in twin.all
+
+    def test_a_failed_build_is_told_with_its_trace_and_exit_code_1(
+        self, twin: Twin, kvern: Kvern, folder: Path
+    ) -> None:
+        def fail(function: Function) -> None:
+            function.status, function.error = "Failed", {"message": "no such package", "trace": "line 1\nline 2"}
+
+        twin.build = fail
+
+        ran = kvern("deploy", str(folder))
+
+        assert ran.code == 1
+        assert ran.out == ""
+        assert ran.err.endswith("kvern: pump could not be built: no such package\nline 1\nline 2\n")
+
+    def test_without_waiting_it_says_what_is_so_far(self, twin: Twin, kvern: Kvern, folder: Path) -> None:
+        ran = kvern("deploy", str(folder), "--no-wait", "--json")
+
+        assert ran.code == 0
+        assert json.loads(ran.out)["status"] == "Queued"
+        assert ran.err == ""
+
+    def test_nothing_is_sent_when_there_is_nothing_to_deploy(self, twin: Twin, kvern: Kvern, tmp_path: Path) -> None:
+        ran = kvern("deploy", str(tmp_path))
+
+        assert ran.code == 2
+        assert ran.err.startswith("kvern: there is no handler.py in ")
+        assert not twin.uploaded
+
+
+class TestFunctions:
+    def test_they_are_listed(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("Pump report", "pump", status="Ready", runtime_version="Python 3.12.1")
+        twin.add("nameless", status="Failed")
+
+        ran = kvern("functions")
+
+        head, first, second = ran.out.splitlines()
+        assert head.split("  ")[0] == "EXTERNAL ID"
+        assert first.startswith("pump         Pump report  Ready   Python 3.12.1")
+        assert second.startswith("-            nameless     Failed  py311")
+
+    def test_json_has_the_names_of_the_api(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("Pump report", "pump", status="Ready")
+
+        (function,) = json.loads(kvern("functions", "--json").out)
+
+        assert function["externalId"] == "pump"
+        assert function == json.loads(kvern("functions", "show", "pump", "--json").out)
+
+    def test_no_function_prints_nothing_to_a_pipe(self, twin: Twin, kvern: Kvern) -> None:
+        ran = kvern("functions")
+
+        assert (ran.code, ran.out) == (0, "")
+        assert "kvern deploy PATH" in ran.err
+
+    def test_one_is_shown_with_why_it_failed(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump", status="Failed", error={"message": "bad", "trace": "because"})
+
+        ran = kvern("functions", "show", "pump")
+
+        assert "status: Failed" in ran.out.splitlines()
+        assert ran.out.endswith("error: bad\nbecause\n")
+
+    def test_deleting_several_needs_all_names_to_be_right(self, twin: Twin, kvern: Kvern) -> None:
+        one, two = twin.add("one"), twin.add("two")
+
+        assert kvern("delete", "one", "nine").code == 1
+        assert len(twin.all) == 2
+        ran = kvern("delete", "one", str(two.id), "one")
+        assert (ran.code, ran.out) == (0, f"{one.id} is deleted\n{two.id} is deleted\n")
+        assert not twin.all
+
+
+class TestNames:
+    def test_an_external_id_goes_before_a_name_and_a_name_before_an_id(self, twin: Twin, kvern: Kvern) -> None:
+        by_id = twin.add("first")
+        by_name = twin.add(str(by_id.id))
+        assert json.loads(kvern("functions", "show", str(by_id.id), "--json").out)["id"] == by_name.id
+
+        by_external_id = twin.add("third", str(by_id.id))
+        assert json.loads(kvern("functions", "show", str(by_id.id), "--json").out)["id"] == by_external_id.id
+
+    def test_a_name_that_two_have_is_refused_with_their_ids(self, twin: Twin, kvern: Kvern) -> None:
+        one, two = twin.add("pump"), twin.add("pump")
+
+        ran = kvern("call", "pump")
+
+        assert ran.code == 1
+        assert ran.err == f"kvern: 2 functions are called 'pump'; say which by its id: {one.id}, {two.id}\n"
+
+    @pytest.mark.parametrize(("name", "hint"), [("pmup", "did you mean 'pump'?"), ("zzz", "`kvern functions` lists")])
+    def test_an_unknown_name_is_refused_with_a_hint(self, twin: Twin, kvern: Kvern, name: str, hint: str) -> None:
+        twin.add("Pump", "pump")
+
+        ran = kvern("call", name)
+
+        assert ran.code == 1
+        assert hint in ran.err
+
+
+class TestCall:
+    def test_the_response_goes_to_stdout_and_the_log_to_stderr(self, twin: Twin, kvern: Kvern) -> None:
+        def answer(call: Call, data: Any) -> None:
+            def first(call: Call) -> None:
+                call.lines.append("one")
+
+            def second(call: Call) -> None:
+                call.lines.append("two")
+                call.finish({"got": data})
+
+            call.script = [first, second]
+
+        twin.answer = answer
+        twin.add("pump")
+
+        ran = kvern("call", "pump", "--data", '{"a": 1}')
+
+        assert ran.code == 0
+        assert json.loads(ran.out) == {"got": {"a": 1}}
+        assert ran.err == "one\ntwo\n"
+
+    @pytest.mark.parametrize("status", ["Failed", "Timeout"])
+    def test_one_that_does_not_complete_has_exit_code_1(self, twin: Twin, kvern: Kvern, status: str) -> None:
+        twin.answer = lambda call, data: call.finish(status=status, error={"message": "ValueError: no", "trace": "…"})
+        twin.add("pump")
+
+        ran = kvern("call", "pump")
+
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.endswith(f"of 1 ended as {status}: ValueError: no\n")
+
+    def test_json_holds_the_call_its_response_and_its_log(self, twin: Twin, kvern: Kvern) -> None:
+        def answer(call: Call, data: Any) -> None:
+            call.lines = ["hello"]
+            call.finish([1])
+
+        twin.answer = answer
+        twin.add("pump")
+
+        ran = kvern("call", "pump", "--json")
+
+        document = json.loads(ran.out)
+        assert (document["status"], document["response"], document["functionId"]) == ("Completed", [1], 1)
+        assert document["logs"] == [{"message": "hello", "timestamp": 1_700_000_000_000}]
+        assert ran.err == ""
+
+    def test_it_gives_up_after_the_timeout_and_says_how_to_go_on(self, twin: Twin, kvern: Kvern) -> None:
+        twin.answer = lambda call, data: None
+        twin.add("pump")
+
+        ran = kvern("call", "pump", "--timeout", "0")
+
+        assert (ran.code, ran.out) == (1, "")
+        assert "still runs after 0 s: kvern logs 2 --follow" in ran.err
+
+    def test_without_waiting_stdout_is_the_id(self, twin: Twin, kvern: Kvern) -> None:
+        twin.answer = lambda call, data: None
+        twin.add("pump")
+
+        assert kvern("call", "pump", "--no-wait").out == "2\n"
+
+    def test_data_that_is_not_json_is_refused_before_anything_is_sent(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump")
+
+        assert kvern("call", "pump", "--data", "{a: 1}").code == 2
+        assert not twin.made_calls
+
+    def test_calls_are_listed_newest_first_with_their_errors(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump")
+        kvern("call", "pump")
+        twin.answer = lambda call, data: call.finish(status="Failed", error={"message": "ValueError: no", "trace": ""})
+        kvern("call", "pump")
+
+        _, failed, completed = kvern("calls", "pump").out.splitlines()
+
+        assert failed.split()[:2] == ["3", "Failed"]
+        assert failed.endswith("1.5 s  -         ValueError: no")
+        assert completed.split()[:2] == ["2", "Completed"]
+        assert [one["id"] for one in json.loads(kvern("calls", "pump", "--status", "Failed", "--json").out)] == [3]
+
+
+class TestLogs:
+    @pytest.fixture
+    def call(self, twin: Twin) -> Call:
+        twin.add("never called")
+        twin.answer = lambda call, data: None
+        call = twin.call(twin.add("pump", "pump").id, {}, wait=False)
+        call.lines = ["one", "two"]
+        return call
+
+    @pytest.mark.parametrize("extra", [(), ("--function", "pump")])
+    def test_a_call_is_found_by_its_id_alone(self, kvern: Kvern, call: Call, extra: tuple[str, ...]) -> None:
+        assert kvern("logs", str(call.id), *extra).out == "one\ntwo\n"
+
+    def test_a_function_means_its_newest_call(self, twin: Twin, kvern: Kvern, call: Call) -> None:
+        newer = twin.call(call.function_id, {}, wait=False)
+        newer.lines = ["newer"]
+
+        assert kvern("logs", "pump").out == "newer\n"
+
+    def test_following_ends_with_the_call(self, kvern: Kvern, call: Call) -> None:
+        def last(call: Call) -> None:
+            call.lines.append("three")
+            call.finish(status="Failed")
+
+        call.script = [lambda call: None, last]
+
+        ran = kvern("logs", str(call.id), "--follow")
+
+        assert (ran.code, ran.out) == (1, "one\ntwo\nthree\n")
+        assert ran.err == f"kvern: call {call.id} ended as Failed\n"
+
+    def test_json_is_a_document_a_line(self, kvern: Kvern, call: Call) -> None:
+        lines = [json.loads(line) for line in kvern("logs", str(call.id), "--json").out.splitlines()]
+
+        assert lines == [{"message": text, "timestamp": 1_700_000_000_000} for text in ("one", "two")]
+
+    def test_timestamps_stand_before_the_lines(self, kvern: Kvern, call: Call) -> None:
+        assert kvern("logs", str(call.id), "--timestamps").out.splitlines()[0].endswith(" one")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("99",), "no function has the external id, the name or the id '99'"),
+            (("99", "--function", "pump"), "pump has no call 99; `kvern calls pump` lists them"),
+            (("never called",), "never called was never called; call it: kvern call never called"),
+        ],
+    )
+    def test_what_is_not_there_is_said(
+        self, kvern: Kvern, call: Call, arguments: tuple[str, ...], message: str
+    ) -> None:
+        ran = kvern("logs", *arguments)
+
+        assert ran.code == 1
+        assert message in ran.err
+
+
+class TestSchedules:
+    def test_one_is_made_listed_and_deleted(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("Pump", "pump")
+
+        made = kvern("schedules", "create", "often", "* * * * *", "--function", "pump", "--data", '{"a": 1}')
+        (schedule,) = twin.made_schedules.values()
+        assert (made.code, made.out) == (0, f"often calls pump: Every minute (id {schedule.id})\n")
+        assert schedule.data == {"a": 1}
+
+        assert kvern("schedules").out.splitlines()[1].split("  ")[:2] == ["often", "pump"]
+        assert json.loads(kvern("schedules", "--json").out)[0]["cronExpression"] == "* * * * *"
+
+        assert kvern("schedules", "delete", "often").out == "often is deleted\n"
+        assert not twin.made_schedules
+
+    def test_only_those_of_a_function(self, twin: Twin, kvern: Kvern) -> None:
+        for name in ("one", "two"):
+            twin.add(name)
+            kvern("schedules", "create", f"of-{name}", "* * * * *", "--function", name)
+
+        assert [one["name"] for one in json.loads(kvern("schedules", "--function", "two", "--json").out)] == ["of-two"]
+
+    def test_a_name_that_two_have_is_refused_with_their_ids(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump")
+        for _ in range(2):
+            kvern("schedules", "create", "often", "* * * * *", "--function", "pump")
+        one, two = twin.made_schedules
+
+        ran = kvern("schedules", "delete", "often")
+
+        assert (ran.code, len(twin.made_schedules)) == (1, 2)
+        assert f"{one}, {two}" in ran.err
+        assert kvern("schedules", "delete", str(one)).code == 0
+        assert list(twin.made_schedules) == [two]
