@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
+
+_PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
+"""Contract 1.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,7 @@ class Settings:
         builds: builds that run at the same time.
         build_timeout_minutes: time limit of a build, in minutes.
         lock_minutes: for how long the resolution of the same requirements is used again, in minutes.
+        drain_seconds: how long a service that was told to stop waits for running calls, in seconds.
         retention_days: days for which calls, their logs and responses are kept.
         log_level: what the service writes to its own log.
     """
@@ -79,8 +84,30 @@ class Settings:
     builds: int = 2
     build_timeout_minutes: float = 20
     lock_minutes: float = 10
+    drain_seconds: float = 10
     retention_days: float = 90
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a value that no service can work with."""
+        if not _PROJECT.fullmatch(self.project) or not any(letter.isalpha() for letter in self.project):
+            raise ValueError(
+                "Expected a project name of 3 to 32 letters, digits and hyphens, with a letter, and no hyphen first "
+                f"or last; given {self.project!r}"
+            )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not (value >= 0 and value < float("inf")):
+                raise ValueError(f"Expected a number from 0 as {field.name}, given {value}")
+        for name in ("timeout_minutes", "data_limit_mb", "response_size_mb", "builds", "build_timeout_minutes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"Expected more than 0 as {name}, given {getattr(self, name)}")
+        for what in ("cpu", "memory"):
+            least, default, most = (getattr(self, f"{what}_{part}") for part in ("min", "default", "max"))
+            if not 0 < least <= default <= most:
+                raise ValueError(
+                    f"Expected {what}_min <= {what}_default <= {what}_max, given {least}, {default}, {most}"
+                )
 
     def megabytes(self, figure: float) -> int:
         """A figure in MB as bytes (1 MB = 1,000,000 bytes, as the contract counts)."""

@@ -17,7 +17,7 @@ class CallRoutes:
         self._functions = service.functions
         self._calls = service.calls
         self._history = service.history
-        self._error_style = service.settings.call_error
+        self._error_style: Literal["auto", "object", "string"] = service.settings.call_error
 
     async def call(self, ask: Ask[wire.CallWrite]) -> Answer:
         """Answers when the call was kept; within the grace, or the wait that the client prefers, with its end state."""

@@ -67,6 +67,7 @@ class Calls:
         self._live: dict[int, LiveCall] = {}
         self._running: dict[str, int] = {}
         self._draining = False
+        self._hurry = asyncio.Event()
         self._unkept: list[dict[str, object]] = []
         self._log_keeper: asyncio.Task[None] | None = None
         self.base_url = ""
@@ -95,11 +96,17 @@ class Calls:
         call.task = asyncio.create_task(self._run(call), name=f"call-{record.id}")
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new calls and wait for those that run, but no longer than `seconds`."""
+        """Refuse new calls and wait for those that run, but no longer than `seconds`, and not after `hurry`."""
         self._draining = True
-        waiting = [call.ended for call in self._live.values()]
-        if waiting:
-            await asyncio.wait(waiting, timeout=seconds)
+        if self._live:
+            ended = asyncio.gather(*(call.ended for call in self._live.values()))
+            hurry = asyncio.ensure_future(self._hurry.wait())
+            await asyncio.wait((ended, hurry), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            hurry.cancel()
+
+    def hurry(self) -> None:
+        """End the waiting of `drain`."""
+        self._hurry.set()
 
     async def stop(self) -> None:
         """Wait until the end of every call is written; the engine has ended them all."""

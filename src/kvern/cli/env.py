@@ -1,0 +1,64 @@
+"""`kvern env`: what the official clients need to know, as lines for a shell."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kvern.cli import output
+from kvern.cli.complaint import Complaint
+
+CLIENT_FILE = "client.json"
+
+
+def env(
+    *,
+    data_dir: Annotated[Path, Parameter(env_var="KVERN_DATA_DIR")] = Path(".kvern"),
+    json: bool = False,
+) -> None:
+    """Print `export` lines with which `cognite-sdk` and the Toolkit find the service of a data folder.
+
+    They hold a secret: do not put them where others read.
+
+    Examples:
+
+        eval "$(kvern env)"
+
+        eval "$(kvern env --data-dir /var/lib/kvern)"
+
+    Args:
+        data_dir: the folder that `kvern serve` was given.
+        json: print a JSON object instead.
+    """
+    values = variables(data_dir)
+    if json:
+        output.as_json(values)
+    else:
+        for name, value in values.items():
+            print(f"export {name}={shlex.quote(value)}")
+
+
+def variables(data_dir: Path) -> dict[str, str]:
+    """The names that the Toolkit reads, from what the built-in issuer made at the first start."""
+    import json
+
+    path = data_dir / CLIENT_FILE
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise Complaint(
+            f"there is no {path}: start the service first, with: kvern serve --data-dir {data_dir}"
+        ) from None
+    return {
+        "CDF_URL": content["baseUrl"],
+        "CDF_CLUSTER": "kvern",
+        "CDF_PROJECT": content["project"],
+        "LOGIN_FLOW": "client_credentials",
+        "IDP_TOKEN_URL": content["tokenUrl"],
+        "IDP_CLIENT_ID": content["clientId"],
+        "IDP_CLIENT_SECRET": content["clientSecret"],
+        "IDP_SCOPES": content["scopes"],
+    }

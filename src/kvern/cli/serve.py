@@ -1,0 +1,32 @@
+"""`kvern serve`: the whole service in one process, on embedded defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kvern.cli.settings import with_settings
+from kvern.settings import Settings
+
+_DEFAULTS = Settings()
+
+
+def _serve(*, settings: Annotated[Settings, Parameter(name="*")] = _DEFAULTS) -> int:
+    """Run the service until it is told to stop (Ctrl-C or SIGTERM).
+
+    Settings come from flags, then from `KVERN_*` variables (`KVERN_DATA_DIR`), then from `kvern.toml` in the current
+    folder (`data-dir = "…"`).
+
+    Examples:
+
+        kvern serve
+
+        kvern serve --host 0.0.0.0 --port 9000 --data-dir /var/lib/kvern --project plant-7
+    """
+    from kvern.server.run import run
+
+    return run(settings)
+
+
+serve = with_settings("serve", _serve)

@@ -1,0 +1,165 @@
+"""Running a service: from settings to a process that listens, and back to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator
+
+import uvicorn
+import uvloop
+
+import kvern
+from kvern.build.builder import Builder
+from kvern.engine.local import LocalEngine
+from kvern.sandbox import Sandbox
+from kvern.sandbox.detect import SandboxUnavailableError, choose
+from kvern.server.app import build_app
+from kvern.service.clock import RealClock
+from kvern.service.service import DataDirBusyError, Service, data_dir_lock
+from kvern.settings import Settings
+from kvern.store import StoreFault
+from kvern.store.blobs import LocalBlobs
+from kvern.store.sqlite import SqliteStore
+
+_CLOSE_SECONDS = 5
+"""How long answers that are under way may take when the service stops."""
+
+_log = logging.getLogger("kvern")
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; the exit code. What hinders the start is told in one line on stderr."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    for chatty in ("alembic", "sqlalchemy", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    os.umask(0o077)
+    try:
+        with data_dir_lock(settings.data_dir), contextlib.closing(_listen(settings)) as listener:
+            sandbox, reason = choose(settings.sandbox)
+            uvloop.run(_serve(settings, listener, sandbox, reason))
+    except (DataDirBusyError, StoreFault, SandboxUnavailableError, OSError, ValueError) as error:
+        print(f"kvern: the service cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; try --port 0"
+        ) from error
+    return listener
+
+
+def local_url(settings: Settings, port: int) -> str:
+    """The URL under which this machine reaches the service."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 (read, not bound)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _serve(settings: Settings, listener: socket.socket, sandbox: Sandbox, reason: str) -> None:
+    loop = asyncio.get_running_loop()
+    told_to_stop, in_a_hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (in_a_hurry if told_to_stop.is_set() else told_to_stop).set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+
+    url = local_url(settings, listener.getsockname()[1])
+    store = SqliteStore(settings.data_dir / "kvern.db")
+    store.start()
+    try:
+        service = _assemble(settings, store, sandbox)
+        await service.start()
+        server = _Server(
+            uvicorn.Config(
+                build_app(service),
+                http="httptools",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_CLOSE_SECONDS,
+                timeout_keep_alive=75,
+                limit_concurrency=None,
+                backlog=2048,
+            )
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        try:
+            await service.begin(url)
+            _banner(settings, url, sandbox, reason)
+            told = asyncio.ensure_future(told_to_stop.wait())
+            await asyncio.wait((told, serving), return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+        finally:
+            _log.info("stopping: running calls get up to %g s", settings.drain_seconds)
+            await _stop(service, settings.drain_seconds, in_a_hurry)
+            server.should_exit = True
+            await serving
+    finally:
+        store.stop()
+    _log.info("stopped")
+
+
+def _assemble(settings: Settings, store: SqliteStore, sandbox: Sandbox) -> Service:
+    data = settings.data_dir.resolve()
+    engine = LocalEngine(sandbox=sandbox, run_dir=data / "run", workers_per_function=settings.workers_per_function)
+    builder = Builder(root=data / "build", sandbox=sandbox)
+    return Service(
+        settings,
+        store=store,
+        blobs=LocalBlobs(data / "blobs"),
+        clock=RealClock(),
+        builder=builder,
+        engine=engine,
+        master_key=os.environ.get("KVERN_MASTER_KEY"),
+    )
+
+
+async def _stop(service: Service, drain: float, in_a_hurry: asyncio.Event) -> None:
+    """Stop; a second signal ends the waiting for running calls."""
+    stopping = asyncio.create_task(service.stop(drain))
+    hurry = asyncio.create_task(in_a_hurry.wait())
+    await asyncio.wait((stopping, hurry), return_when=asyncio.FIRST_COMPLETED)
+    hurry.cancel()
+    if not stopping.done():
+        service.calls.hurry()
+    await stopping
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: calls are drained while the service still answers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def _banner(settings: Settings, url: str, sandbox: Sandbox, reason: str) -> None:
+    show: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
+    show(f"Kvern {kvern.__version__} listens on {url}")
+    show(f"  project   {settings.project}")
+    show(f"  data      {settings.data_dir.resolve()}")
+    show(f"  sandbox   {reason}")
+    show(f'  clients   eval "$(kvern env --data-dir {settings.data_dir})"')
+    if not sandbox.is_boundary:
+        warning = "WARNING: functions run WITHOUT A SANDBOX and can read and change all that this user can."
+        print(f"\n{'!' * len(warning)}\n{warning}\n{reason}\n{'!' * len(warning)}\n", file=sys.stderr, flush=True)
