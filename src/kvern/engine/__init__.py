@@ -2,108 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from kvern.build.revision import Revision
+from kvern.host.call import Access, HandlerError, LogLine, Order, Outcome, Verdict
 
-
-class Verdict(StrEnum):
-    """Why a call ended. The contract's status follows from it (wire.md 11.4)."""
-
-    RETURNED = "returned"
-    RAISED = "raised"
-    """`handle` raised, or left by `sys.exit`."""
-    UNUSABLE = "unusable"
-    """`handle` returned what is not JSON, or more than the limit."""
-    NOT_LOADED = "not loaded"
-    """The handler's module could not be imported, or has no usable `handle`."""
-    TIMED_OUT = "timed out"
-    OUT_OF_MEMORY = "out of memory"
-    CRASHED = "crashed"
-    """The worker died by a signal or left by `os._exit`."""
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-    """The service stopped while the call ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line of output, without its newline; `timestamp` in ms since the epoch, taken when it was read."""
-
-    timestamp: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What a `CogniteClient` in the worker needs to act for the call's session."""
-
-    base_url: str
-    project: str
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One call, as the engine sees it.
-
-    Args:
-        call_id: the call.
-        data: the JSON text of `data`; it is parsed in the worker only.
-        timeout: seconds from the moment that `handle` may begin; past it the worker is killed.
-        response_limit: bytes; a longer response makes the call `UNUSABLE`.
-        log_limit: bytes of log kept; what comes after is counted and dropped, and a last line says so.
-        on_log: takes log lines while the call runs, in order, on the event loop; all come before the outcome.
-        access: makes the session's access; called only when `handle` takes `client`.
-        schedule_id, scheduled_time: set for scheduled calls only; ms since the epoch.
-        on_begin: awaited just before the order goes to a worker; when it raises, the call is not run and `run` raises
-            the same. None when nothing has to be done.
-    """
-
-    call_id: int
-    data: bytes
-    timeout: float
-    response_limit: int
-    log_limit: int
-    on_log: Callable[[Sequence[LogLine]], None]
-    access: Callable[[], Access]
-    schedule_id: int | None = None
-    scheduled_time: int | None = None
-    on_begin: Callable[[], object] | None = None  # returns an awaitable
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a call ended.
-
-    Args:
-        verdict: why.
-        response: the JSON text that `handle` returned; only when `RETURNED`.
-        message: one line for people; empty when `RETURNED`.
-        trace: the traceback, cut free of the runner's own frames; may be empty.
-    """
-
-    verdict: Verdict
-    response: bytes | None = None
-    message: str = ""
-    trace: str = ""
-
-
-class HandlerError(Exception):
-    """The handler could not be loaded.
-
-    Args:
-        message: one line for people, such as `ModuleNotFoundError: No module named 'foo'`.
-        trace: the traceback, or the output of the process that died.
-    """
-
-    def __init__(self, message: str, trace: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.trace = trace
+__all__ = ["Access", "Engine", "HandlerError", "LogLine", "Order", "Outcome", "Verdict"]
 
 
 class Engine(Protocol):

@@ -1,0 +1,164 @@
+"""The engine of one machine: every host lives here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from pathlib import Path
+
+from kvern.build.revision import Revision
+from kvern.engine import HandlerError, Order, Outcome, Verdict
+from kvern.host import cgroups, processes
+from kvern.host.host import EndedError, Host, Terms
+from kvern.host.limits import Allowance, Limits
+from kvern.host.zygote import MARK, BoxError
+from kvern.sandbox import Sandbox
+
+WATCH_INTERVAL = 0.1
+"""Seconds between two looks of the watchdog."""
+
+TRIM_INTERVAL = 5.0
+"""Seconds between two looks for idle workers and hosts."""
+
+
+class LocalEngine:
+    """Runs calls on this machine; see `Engine` for the guarantees.
+
+    Args:
+        sandbox: makes the boxes.
+        folder: for what boxes need while they run; this engine's alone, and emptied by `start`.
+        terms: how hosts behave.
+        allowance: what one worker may use beside the memory and cores of its function.
+        control_groups: whether to use control groups where they can be had.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        folder: Path,
+        terms: Terms | None = None,
+        allowance: Allowance | None = None,
+        *,
+        control_groups: bool = True,
+    ) -> None:
+        self._sandbox = sandbox
+        self._folder = folder
+        self._terms = terms or Terms()
+        hierarchy = cgroups.find() if control_groups else None
+        self._limits = Limits(allowance or Allowance(), hierarchy)
+        self._hosts: dict[str, Host] = {}
+        self._calls: dict[int, Host] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._keeper: asyncio.Task[None] | None = None
+        self._stopped: EndedError | None = None
+
+    def capabilities(self) -> dict[str, str]:
+        """What holds functions in, for people: the sandbox, and who sees to each limit."""
+        wall = self._sandbox.name if self._sandbox.is_boundary else f"{self._sandbox.name} (no boundary)"
+        return {"sandbox": wall, **self._limits.describe()}
+
+    async def start(self) -> None:
+        """Make ready. Clears away what an earlier server that was killed left on this machine."""
+        self._stopped = None
+        await asyncio.to_thread(self._clear)
+        self._keeper = asyncio.create_task(self._keep_house())
+
+    def _clear(self) -> None:
+        for pid, mark in list(processes.marked(MARK)):
+            server, began = mark.split("-")[:2]
+            if server.isdigit() and str(processes.started(int(server))) != began:
+                processes.kill(pid)
+        self._limits.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    async def stop(self) -> None:
+        """Kill every host; calls that run end as `INTERRUPTED`. Harmless when called twice."""
+        self._stopped = EndedError(Verdict.INTERRUPTED, "the service was stopped while the call ran")
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+        await asyncio.gather(*(self._remove(host, self._stopped) for host in list(self._hosts.values())))
+        while self._stopping:
+            await asyncio.wait(self._stopping)
+
+    async def prepare(self, revision: Revision) -> None:
+        """Start a host for `revision` and load its handler once, so that the first call finds a warm worker.
+
+        Raises:
+            HandlerError: the handler cannot be loaded, or no sandbox be started for it. No process is left.
+        """
+        host = self._host(revision)
+        try:
+            await host.warm()
+        except EndedError as error:
+            raise HandlerError(error.message) from None
+        except (BoxError, HandlerError) as error:
+            await self._remove(host, EndedError(Verdict.CRASHED, str(error)))
+            if isinstance(error, HandlerError):
+                raise
+            raise HandlerError(str(error)) from None
+
+    def has_room(self, revision: Revision) -> bool:
+        """Whether `run`, called now, would hand the call to a warm worker at once."""
+        host = self._hosts.get(revision.id)
+        return host is not None and host.has_room()
+
+    async def run(self, revision: Revision, order: Order) -> Outcome:
+        """Run one call to its end. Waits for a free worker first; makes the host when there is none."""
+        if self._stopped is not None:
+            return Outcome(self._stopped.verdict, message=self._stopped.message)
+        host = self._host(revision)
+        self._calls[order.call_id] = host
+        try:
+            return await host.run(order)
+        finally:
+            del self._calls[order.call_id]
+
+    async def cancel(self, call_id: int) -> bool:
+        """Stop a call that runs or waits: its `run` returns `CANCELLED`. False when no such call is here."""
+        host = self._calls.get(call_id)
+        return host is not None and host.cancel(call_id, EndedError(Verdict.CANCELLED, "the call was cancelled"))
+
+    async def retire(self, function_id: int) -> None:
+        """Stop all hosts of a function; its calls end as `CANCELLED`. Harmless when there are none."""
+        ended = EndedError(Verdict.CANCELLED, "the function was deleted while the call ran")
+        mine = [host for host in self._hosts.values() if host.revision.function_id == function_id]
+        await asyncio.gather(*(self._remove(host, ended) for host in mine))
+
+    def _host(self, revision: Revision) -> Host:
+        host = self._hosts.get(revision.id)
+        if host is None:
+            host = Host(revision, self._sandbox, self._limits, self._terms, self._folder)
+            self._hosts[revision.id] = host
+        host.last_used = asyncio.get_running_loop().time()
+        return host
+
+    async def _remove(self, host: Host, ended: EndedError) -> None:
+        if self._hosts.get(host.revision.id) is host:
+            del self._hosts[host.revision.id]
+        task = asyncio.create_task(host.stop(ended))
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+        await asyncio.shield(task)
+
+    async def _keep_house(self) -> None:
+        """Look after limits that no control group holds, and stop what has been idle too long."""
+        loop = asyncio.get_running_loop()
+        watches = not (self._limits.holds("memory") and self._limits.holds("pids"))
+        trimmed = loop.time()
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL if watches else TRIM_INTERVAL)
+            for host in list(self._hosts.values()):
+                host.look()
+            now = loop.time()
+            if now - trimmed < TRIM_INTERVAL:
+                continue
+            trimmed = now
+            for host in list(self._hosts.values()):
+                host.trim(now)
+                if host.is_idle(now):
+                    await self._remove(host, EndedError(Verdict.CANCELLED, "the host was idle"))

@@ -1,0 +1,216 @@
+"""Control groups, version 1 or 2, where this process may make them: limits that the kernel itself holds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvern.host import processes
+
+CONTROLLERS = ("memory", "pids", "cpu")
+CPU_PERIOD = 100_000
+"""Microseconds."""
+PREFIX = "kvern-"
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """Where groups of this process go.
+
+    Args:
+        version: 1 or 2.
+        folders: controller to the folder in which to make groups; with version 2 all are the same.
+    """
+
+    version: int
+    folders: Mapping[str, Path]
+
+
+def find(membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Hierarchy | None:
+    """The hierarchy in which groups with limits can be made below this process's own group, or None."""
+    own: dict[str, str] = {}
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            own[controller] = path.lstrip("/")
+    if (root / "cgroup.controllers").exists():
+        folder = root / own.get("", "")
+        return _version_2(folder) if os.access(folder, os.W_OK) else None
+    folders: dict[str, Path] = {}
+    for controller in CONTROLLERS:
+        folder = root / controller / own.get(controller, "")
+        if controller in own and folder.is_dir() and os.access(folder, os.W_OK):
+            folders[controller] = folder
+    return Hierarchy(1, folders) if folders else None
+
+
+def _version_2(folder: Path) -> Hierarchy | None:
+    """Hand the controllers down. A group that holds processes may not, so this process moves into one below it."""
+    try:
+        offered = (folder / "cgroup.controllers").read_text().split()
+        wanted = [controller for controller in CONTROLLERS if controller in offered]
+        given = (folder / "cgroup.subtree_control").read_text().split()
+        missing = [controller for controller in wanted if controller not in given]
+        if missing:
+            if (folder / "cgroup.procs").read_text().split() == [str(os.getpid())]:
+                own = folder / "kvern"
+                own.mkdir(exist_ok=True)
+                (own / "cgroup.procs").write_text(str(os.getpid()))
+            (folder / "cgroup.subtree_control").write_text(" ".join(f"+{controller}" for controller in missing))
+    except OSError:
+        return None
+    return Hierarchy(2, dict.fromkeys(wanted, folder)) if wanted else None
+
+
+class Group:
+    """The control group of one worker and of all that it starts.
+
+    Args:
+        hierarchy: where.
+        name: of the group, unique.
+        memory: bytes.
+        pids: processes and threads.
+        cpu: cores.
+
+    Raises:
+        OSError: the group cannot be made.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, name: str, memory: int, pids: int, cpu: float) -> None:
+        self._version = hierarchy.version
+        self._folders = {controller: folder / name for controller, folder in hierarchy.folders.items()}
+        self.paths = list(dict.fromkeys(self._folders.values()))
+        self.complete = "memory" in self._folders and "pids" in self._folders
+        quota = str(max(1000, int(cpu * CPU_PERIOD)))
+        try:
+            for path in self.paths:
+                path.mkdir()
+            if self._version == 2:
+                self._set("memory", "memory.max", str(memory))
+                self._set("memory", "memory.swap.max", "0", optional=True)
+                self._set("cpu", "cpu.max", f"{quota} {CPU_PERIOD}")
+            else:
+                self._set("memory", "memory.limit_in_bytes", str(memory))
+                self._set("memory", "memory.memsw.limit_in_bytes", str(memory), optional=True)
+                self._set("cpu", "cpu.cfs_quota_us", quota)
+            self._set("pids", "pids.max", str(pids))
+        except OSError:
+            self.remove()
+            raise
+
+    def _set(self, controller: str, file: str, value: str, *, optional: bool = False) -> None:
+        if controller not in self._folders:
+            return
+        try:
+            (self._folders[controller] / file).write_text(value)
+        except OSError:
+            if not optional:
+                raise
+
+    def _read(self, controller: str, file: str) -> str:
+        try:
+            return (self._folders[controller] / file).read_text()
+        except (KeyError, OSError):
+            return ""
+
+    def _count(self, controller: str, file: str, key: str) -> int:
+        for line in self._read(controller, file).splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return int(value)
+        return 0
+
+    def add(self, pid: int) -> None:
+        """Move a process in. May take some 10 ms, which the kernel waits. Raises OSError."""
+        for path in self.paths:
+            (path / "cgroup.procs").write_text(str(pid))
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel has killed a process here for want of memory."""
+        file = "memory.events" if self._version == 2 else "memory.oom_control"
+        return self._count("memory", file, "oom_kill") > 0
+
+    def out_of_pids(self) -> bool:
+        """Whether a process could not be forked for the limit."""
+        return self._count("pids", "pids.events", "max") > 0
+
+    def peak(self) -> int:
+        """The most memory that was used, in bytes; 0 when that is not known."""
+        file = "memory.peak" if self._version == 2 else "memory.max_usage_in_bytes"
+        text = self._read("memory", file).strip()
+        return int(text) if text else 0
+
+    def kill(self) -> None:
+        """Kill all that is in the group; may take some time when that is much."""
+        for path in self.paths:
+            kill(path)
+
+    def remove(self) -> bool:
+        """Remove the group; False while something in it is still dying. Harmless when it is gone."""
+        return remove_all(self.paths)
+
+
+def kill(path: Path) -> None:
+    """Kill all that is in the group at `path`; what still forks after a second is left."""
+    with contextlib.suppress(OSError):
+        (path / "cgroup.kill").write_text("1")
+        return
+    with contextlib.suppress(OSError):
+        (path / "pids.max").write_text("0")  # what forks as fast as it is killed cannot fork any more
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        try:
+            pids = [int(pid) for pid in (path / "cgroup.procs").read_text().split()]
+        except OSError:
+            return
+        alive = [pid for pid in pids if pid and processes.started(pid) is not None]
+        if not alive:
+            return
+        for pid in alive:
+            processes.kill(pid)
+
+
+def remove(path: Path) -> bool:
+    """Remove the empty group at `path`; False while something in it is still dying."""
+    try:
+        path.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def remove_all(paths: list[Path]) -> bool:
+    """Remove all of `paths` that can be; whether all are gone."""
+    left = [path for path in paths if not remove(path)]
+    return not left
+
+
+def server_name() -> str:
+    """What names of groups of this process begin with: they tell a later server whether the owner still lives."""
+    return f"{PREFIX}{os.getpid()}-{processes.started(os.getpid())}-"
+
+
+def clear(hierarchy: Hierarchy) -> int:
+    """Kill and remove the groups of servers that are gone; returns how many were found."""
+    found: list[Path] = []
+    for folder in dict.fromkeys(hierarchy.folders.values()):
+        for path in folder.glob(f"{PREFIX}*-*-*"):
+            pid, _, rest = path.name.removeprefix(PREFIX).partition("-")
+            if pid.isdigit() and str(processes.started(int(pid))) != rest.partition("-")[0]:
+                found.append(path)
+    for path in found:
+        kill(path)
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline and not remove_all(found):
+        time.sleep(0.01)
+    return len(found)

@@ -1,0 +1,314 @@
+"""A host: one revision's box, zygote and pool of workers on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kvern.build.revision import Revision
+from kvern.host.call import HandlerError, Order, Outcome, Verdict
+from kvern.host.limits import Limits
+from kvern.host.lines import Lines
+from kvern.host.worker import NotLoadedError, Worker
+from kvern.host.zygote import BoxError, Zygote
+from kvern.sandbox import Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How hosts behave.
+
+    Args:
+        max_workers: workers at a time in one host; further calls wait.
+        load_timeout: seconds that loading the handler may take.
+        idle_worker: seconds after which an idle worker is stopped, as long as another one stays warm.
+        idle_host: seconds without a call after which the whole host is stopped.
+    """
+
+    max_workers: int = max(8, 4 * (os.cpu_count() or 1))
+    load_timeout: float = 120.0
+    idle_worker: float = 60.0
+    idle_host: float = 900.0
+
+
+class EndedError(Exception):
+    """The call was ended before it began."""
+
+    def __init__(self, verdict: Verdict, message: str) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+        self.message = message
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A call in this host, from `run` to its outcome."""
+
+    waiter: asyncio.Future[Worker] | None = None
+    worker: Worker | None = None
+    outcome: asyncio.Future[Outcome] | None = None
+    ended: EndedError | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Host:
+    """Runs calls of one revision. All methods are called on one event loop.
+
+    Its box is made when it is first needed and made anew when it has died. Idle workers are reused last in, first
+    out; calls that find none wait first in, first out, while workers are forked up to the limit.
+
+    Args:
+        revision: what it runs.
+        sandbox: makes the box.
+        limits: make the workers' seats.
+        terms: how it behaves.
+        folder: below which a box may have a folder.
+    """
+
+    revision: Revision
+    sandbox: Sandbox
+    limits: Limits
+    terms: Terms
+    folder: Path
+    last_used: float = 0.0
+    _zygote: Zygote | None = None
+    _workers: dict[int, Worker] = field(default_factory=dict[int, Worker])
+    _idle: list[Worker] = field(default_factory=list[Worker])
+    _waiting: deque[asyncio.Future[Worker]] = field(default_factory=deque["asyncio.Future[Worker]"])
+    _calls: dict[int, Ticket] = field(default_factory=dict[int, Ticket])
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
+    _growing: int = 0  # workers that are not loaded yet, those not forked yet among them
+    _unforked: int = 0
+    _stopped: EndedError | None = None
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def has_room(self) -> bool:
+        """Whether a call would find a warm worker at once."""
+        return bool(self._idle) and not self._waiting
+
+    async def warm(self) -> None:
+        """Have one worker loaded. Raises HandlerError; BoxError when there can be no box."""
+        worker = await self._acquire(Ticket())
+        self._free(worker)
+
+    async def run(self, order: Order) -> Outcome:
+        """Run one call to its end.
+
+        What can fail, and what it does to whom:
+
+        | failure                                        | the call          | the worker     | the box, other calls  |
+        |------------------------------------------------|-------------------|----------------|-----------------------|
+        | the box cannot be started                      | CRASHED           | none           | next call tries anew  |
+        | no worker can be forked                        | CRASHED           | none           | go on                 |
+        | the handler cannot be loaded, takes too long   | NOT_LOADED        | dead           | go on                 |
+        | `access` or `on_begin` raises                  | the same, not run | goes on        | go on                 |
+        | handle raises, its response is unusable        | RAISED, UNUSABLE  | goes on        | go on                 |
+        | the call leaves processes or threads behind    | as it would be    | killed         | go on                 |
+        | the time is over                               | TIMED_OUT         | killed         | go on                 |
+        | memory is over                                 | OUT_OF_MEMORY     | mostly dead    | go on                 |
+        | the worker dies; garbage on its socket         | CRASHED           | dead           | go on                 |
+        | the zygote or the sandbox's own process dies   | CRASHED           | dead           | dead: CRASHED; anew   |
+        | a killed worker is not reported dead           | as it would be    | dead           | killed: CRASHED; anew |
+        | the caller of `run` is cancelled               | CancelledError    | killed         | go on                 |
+
+        A call that began is never run again. A call that waits is not harmed by any of these.
+        """
+        ticket = Ticket(ended=self._stopped)
+        self._calls[order.call_id] = ticket
+        self.last_used = asyncio.get_running_loop().time()
+        try:
+            return await self._run(order, ticket)
+        except NotLoadedError as error:
+            lines = Lines(order.log_limit)
+            printed = [*lines.feed(error.output), *lines.finish()]
+            if printed:
+                order.on_log(printed)
+            return Outcome(Verdict.NOT_LOADED, message=error.message, trace=error.own_trace)
+        except BoxError as error:
+            return Outcome(Verdict.CRASHED, message=str(error))
+        except EndedError as error:
+            return Outcome(error.verdict, message=error.message)
+        finally:
+            del self._calls[order.call_id]
+            self.last_used = asyncio.get_running_loop().time()
+
+    async def _run(self, order: Order, ticket: Ticket) -> Outcome:
+        begun = False
+        while True:
+            if ticket.ended is not None:
+                raise ticket.ended
+            worker = await self._acquire(ticket)
+            try:
+                access = order.access() if "client" in worker.takes else None
+                if order.on_begin is not None and not begun:
+                    await order.on_begin()
+                    begun = True
+            except BaseException:
+                self._free(worker)
+                raise
+            if ticket.ended is not None:
+                self._free(worker)
+                raise ticket.ended
+            if not worker.usable:  # it died while the beginning was written down
+                continue
+            ticket.worker = worker
+            ticket.outcome = outcome = worker.run(order, access)
+            try:
+                return await asyncio.shield(outcome)
+            except asyncio.CancelledError:
+                if not outcome.done():
+                    worker.kill(Verdict.CANCELLED, "the call was cancelled")
+                raise
+
+    def cancel(self, call_id: int, ended: EndedError) -> bool:
+        """End a call that waits or runs; False when it is not here."""
+        ticket = self._calls.get(call_id)
+        if ticket is None:
+            return False
+        ticket.ended = ticket.ended or ended
+        if ticket.worker is not None and ticket.outcome is not None:
+            if ticket.outcome.done():  # and the worker may already run another call
+                return False
+            ticket.worker.kill(ended.verdict, ended.message)
+        elif ticket.waiter is not None and not ticket.waiter.done():
+            ticket.waiter.set_exception(ended)
+        return True
+
+    async def stop(self, ended: EndedError) -> None:
+        """End all calls and kill all processes; nothing is left when it returns. Harmless when called twice."""
+        self._stopped = self._stopped or ended
+        for call_id in list(self._calls):
+            self.cancel(call_id, ended)
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(ended)
+        for worker in list(self._workers.values()):
+            worker.kill(ended.verdict, ended.message)
+        if self._zygote is not None:
+            await self._zygote.kill()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def trim(self, now: float) -> None:
+        """Stop workers that have been idle too long, except one."""
+        while len(self._idle) > 1 and now - self._idle[0].idle_since > self.terms.idle_worker:
+            self._idle.pop(0).kill(Verdict.CANCELLED, "the worker was idle")
+
+    def is_idle(self, now: float) -> bool:
+        """Whether there has been no call for so long that the host may be stopped."""
+        return not self._calls and not self._waiting and now - self.last_used > self.terms.idle_host
+
+    def look(self) -> None:
+        """Have the watchdog look at each worker."""
+        for worker in list(self._workers.values()):
+            worker.look()
+
+    async def _acquire(self, ticket: Ticket) -> Worker:
+        while self._idle and not self._waiting:
+            worker = self._idle.pop()
+            if worker.usable:
+                return worker
+        waiter = asyncio.get_running_loop().create_future()
+        ticket.waiter = waiter
+        self._waiting.append(waiter)
+        self._grow()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._free(waiter.result())
+            raise
+        finally:
+            ticket.waiter = None
+
+    def _free(self, worker: Worker) -> None:
+        """Give a worker to the call that waits longest, or let it idle."""
+        if not worker.usable:
+            return
+        waiter = self._next_waiter()
+        if waiter is not None:
+            waiter.set_result(worker)
+        else:
+            worker.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(worker)
+
+    def _next_waiter(self) -> asyncio.Future[Worker] | None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                return waiter
+        return None
+
+    def _grow(self) -> None:
+        """Fork a worker for each call that waits, as far as the limit goes."""
+        waiting = sum(1 for waiter in self._waiting if not waiter.done())
+        while (
+            self._stopped is None
+            and self._growing < waiting
+            and len(self._workers) + self._unforked < self.terms.max_workers
+        ):
+            self._growing += 1
+            self._keep(asyncio.get_running_loop().create_task(self._start_worker()))
+
+    async def _start_worker(self) -> None:
+        trouble: Exception | None = None
+        try:
+            worker = await self._fork()
+            await worker.load(self.terms.load_timeout)
+            self._free(worker)
+        except (BoxError, HandlerError) as error:
+            trouble = error
+        except OSError as error:
+            trouble = BoxError(f"no worker could be started: {error}")
+        finally:
+            self._growing -= 1
+        waiter = self._next_waiter() if trouble is not None else None
+        if waiter is not None and trouble is not None:
+            waiter.set_exception(self._stopped or trouble)
+        self._grow()
+
+    async def _fork(self) -> Worker:
+        self._unforked += 1
+        try:
+            if self._zygote is None:
+                folder = self.folder / f"{self.revision.id}-{os.urandom(4).hex()}"
+                self._zygote = Zygote(
+                    self.sandbox, self.revision, folder, self._on_exit, self._on_unforked, self._on_box_death
+                )
+            zygote = self._zygote
+            await zygote.ready()
+        finally:
+            self._unforked -= 1
+        number = next(self._numbers)
+        worker = Worker(number, self.revision, self.limits, zygote, self._free, self._on_gone)
+        self._workers[number] = worker
+        return worker
+
+    def _on_exit(self, number: int, status: int) -> None:
+        worker = self._workers.get(number)
+        if worker is not None:
+            self._keep(worker.exited(os.waitstatus_to_exitcode(status)))
+
+    def _on_unforked(self, number: int, message: str) -> None:
+        worker = self._workers.get(number)
+        if worker is not None:
+            self._keep(worker.exited(None, message))
+
+    def _on_box_death(self, reason: str) -> None:
+        self._zygote = None
+        for worker in list(self._workers.values()):
+            self._keep(worker.exited(None, reason))
+
+    def _on_gone(self, worker: Worker) -> None:
+        self._workers.pop(worker.number, None)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        self._grow()
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,343 @@
+"""The server's side of one worker: load the handler, then one call at a time, until it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable
+from typing import cast
+
+from kvern.build.revision import Revision
+from kvern.host import processes
+from kvern.host.call import Access, HandlerError, Order, Outcome, Verdict
+from kvern.host.limits import Limits
+from kvern.host.output import Output
+from kvern.host.zygote import BoxError, Zygote
+from kvern.runner import frames
+
+HELLO_TIMEOUT = 10.0
+"""Seconds for the zygote to fork a worker."""
+
+DEATH_TIMEOUT = 5.0
+"""Seconds for the zygote to report that a killed worker is dead; then the box is killed."""
+
+META_LIMIT = 1 << 20
+"""Bytes that a worker may say beside the response."""
+
+CREDENTIALS = struct.Struct("3i")
+
+VERDICTS = {
+    frames.RAISED: Verdict.RAISED,
+    frames.UNUSABLE: Verdict.UNUSABLE,
+    frames.NO_MEMORY: Verdict.OUT_OF_MEMORY,
+}
+
+
+class NotLoadedError(HandlerError):
+    """The handler could not be loaded, and what was printed meanwhile.
+
+    Args:
+        output: the bytes that the worker printed.
+    """
+
+    def __init__(self, message: str, trace: str, output: bytes) -> None:
+        super().__init__(message, trace or output.decode(errors="replace"))
+        self.own_trace = trace
+        self.output = output
+
+
+class Worker(asyncio.Protocol):
+    """One worker process.
+
+    Its life: `load` once; then `run` for each call, one at a time; `on_free` is called after each call from which it
+    can go on; `on_gone` once, when it is dead and nothing that it started is left.
+
+    Args:
+        number: names it in its box.
+        revision: what it runs.
+        limits: give it a seat.
+        zygote: forks it.
+        on_free, on_gone: see above.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        revision: Revision,
+        limits: Limits,
+        zygote: Zygote,
+        on_free: Callable[[Worker], None],
+        on_gone: Callable[[Worker], None],
+    ) -> None:
+        self.number = number
+        self.takes: frozenset[str] = frozenset()
+        self.idle_since = 0.0
+        self.dead = False
+        self._revision = revision
+        self._limits = limits
+        self._zygote = zygote
+        self._on_free = on_free
+        self._on_gone = on_gone
+        self._loop = asyncio.get_running_loop()
+        self._hello: asyncio.Future[int] = self._loop.create_future()
+        self._loaded: asyncio.Future[None] = self._loop.create_future()
+        self._pid = 0
+        self._pidfd = -1
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._order: Order | None = None
+        self._outcome: asyncio.Future[Outcome] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._sentence: tuple[Verdict, str] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._call, theirs = socket.socketpair()
+        self._call.setblocking(False)
+        self._call.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        log, their_log = os.pipe()
+        os.set_blocking(log, False)
+        self._output = Output(log)
+        self._seat = limits.seat(revision.memory, revision.cpu)
+        try:
+            zygote.fork(number, theirs, their_log)
+        except BoxError:
+            self._release()
+            raise
+        finally:
+            theirs.close()
+            os.close(their_log)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be given a call."""
+        return not self.dead and self._sentence is None
+
+    async def load(self, timeout: float) -> None:
+        """Wait for the process, put it on its seat and have it load the handler, for `timeout` seconds at most.
+
+        Raises:
+            HandlerError: the handler cannot be loaded.
+            BoxError: there is no process, or no box any more.
+        """
+        self._loop.add_reader(self._call, self._read_hello)
+        try:
+            self._pid = await asyncio.wait_for(asyncio.shield(self._hello), HELLO_TIMEOUT)
+        except TimeoutError:
+            self._zygote.kill_soon()
+            raise BoxError(f"no worker was forked within {HELLO_TIMEOUT:.0f} s") from None
+        finally:
+            if self._call.fileno() >= 0:
+                self._loop.remove_reader(self._call)
+        with contextlib.suppress(OSError):
+            self._pidfd = os.pidfd_open(self._pid)
+        await self._loop.run_in_executor(None, self._seat.add, self._pid)
+        if not self.dead:
+            await self._loop.create_unix_connection(lambda: self, sock=self._call)
+        if self._transport is not None:
+            revision = self._revision
+            meta = {
+                "code": self._zygote.code,
+                "handler": revision.handler,
+                "function_id": revision.function_id,
+                "env": dict(revision.env_vars),
+                "secrets": json.dumps(dict(revision.secrets)),
+                "rlimits": self._limits.rlimits(revision.memory),
+            }
+            self._transport.write(frames.encode(frames.LOAD, 0, meta))
+        self._timer = self._loop.call_later(
+            timeout, self.kill, Verdict.TIMED_OUT, f"the handler was not loaded within {timeout:g} s"
+        )
+        try:
+            await asyncio.shield(self._loaded)
+        finally:
+            self._timer.cancel()
+
+    def run(self, order: Order, access: Access | None) -> asyncio.Future[Outcome]:
+        """Hand over a call; the future is done when the call is over. Only for a worker that is loaded and free."""
+        assert self._transport is not None
+        meta: dict[str, object] = {"limit": order.response_limit}
+        if order.schedule_id is not None:
+            meta["schedule_id"] = order.schedule_id
+        if order.scheduled_time is not None:
+            meta["scheduled_time"] = order.scheduled_time
+        if access is not None:
+            meta["access"] = {"base_url": access.base_url, "project": access.project, "token": access.token}
+        self._order = order
+        self._outcome = self._loop.create_future()
+        self._output.begin(order.log_limit, order.on_log)
+        self._timer = self._loop.call_later(
+            order.timeout, self.kill, Verdict.TIMED_OUT, f"the call ran longer than {order.timeout:g} s and was stopped"
+        )
+        self._transport.write(frames.encode(frames.CALL, order.call_id, meta, order.data))
+        return self._outcome
+
+    def kill(self, verdict: Verdict, message: str) -> None:
+        """Have the process die; a call that it runs ends so. Harmless when it is dead or dying."""
+        if self.dead or self._sentence is not None:
+            return
+        self._sentence = (verdict, message)
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        elif self._transport is not None:
+            self._transport.abort()
+        self._loop.call_later(DEATH_TIMEOUT, self._check_dead)
+
+    def look(self) -> None:
+        """What a watchdog does every moment, where no control group holds the limits."""
+        if self._outcome is None or not self._seat.watched or self.dead:
+            return
+        over = self._seat.look(self._pid)
+        if over == "memory":
+            self.kill(Verdict.OUT_OF_MEMORY, f"the call needed too much memory: {self._seat.memory_words()}")
+        elif over:
+            self.kill(Verdict.CRASHED, f"the call had more than {self._seat.pids} processes and threads")
+
+    def exited(self, code: int | None, reason: str = "") -> asyncio.Task[None]:
+        """The process is dead: `code` is its exit status or minus its signal; None when the whole box died."""
+        self.dead = True
+        if self._ending is None:
+            self._ending = self._loop.create_task(self._end(code, reason))
+        return self._ending
+
+    async def _end(self, code: int | None, reason: str) -> None:
+        if self._seat.group is not None:
+            await self._loop.run_in_executor(None, self._seat.kill)
+        verdict, message = self._sentence or self._cause(code, reason)
+        if verdict is not Verdict.TIMED_OUT and self._seat.out_of_pids():
+            message += f" (it had reached its limit of {self._seat.pids} processes and threads)"
+        if not self._hello.done():
+            self._hello.set_exception(BoxError(reason or message))
+            self._hello.exception()
+        if not self._loaded.done():
+            trouble = message if self._sentence or code is None else f"{message}, while the handler was loaded"
+            self._loaded.set_exception(NotLoadedError(trouble, "", self._output.early()))
+            self._loaded.exception()
+        if self._outcome is not None:
+            self._finish(Outcome(verdict, message=message))
+        self._release()
+        self._on_gone(self)
+        for _ in range(200):
+            if self._seat.remove():
+                break
+            await asyncio.sleep(0.01)
+
+    def _cause(self, code: int | None, reason: str) -> tuple[Verdict, str]:
+        if self._seat.out_of_memory():
+            return Verdict.OUT_OF_MEMORY, f"the call needed too much memory: {self._seat.memory_words()}"
+        if code is None:
+            return Verdict.CRASHED, f"the processes of the function died: {reason}"
+        if code >= 0:
+            return Verdict.CRASHED, f"the worker ended by os._exit({code})"
+        return Verdict.CRASHED, f"the worker {processes.ending(code)}"
+
+    def _check_dead(self) -> None:
+        if not self.dead:
+            self._zygote.kill_soon()
+
+    def _release(self) -> None:
+        self._output.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        elif self._call.fileno() >= 0:
+            self._loop.remove_reader(self._call)
+            self._call.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _read_hello(self) -> None:
+        try:
+            word, ancillary, _, _ = self._call.recvmsg(1, socket.CMSG_SPACE(CREDENTIALS.size))
+        except BlockingIOError:
+            return
+        except OSError:
+            word, ancillary = b"", []
+        self._loop.remove_reader(self._call)
+        for level, kind, content in ancillary:
+            if word and level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and not self._hello.done():
+                self._hello.set_result(CREDENTIALS.unpack(content[: CREDENTIALS.size])[0])
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The call socket is ours."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The worker's socket was closed: it is dead, as the zygote will tell, or `handle` closed what is not its."""
+        if not self.dead and self._sentence is None:
+            self._loop.call_later(1, self.kill, Verdict.CRASHED, "the worker lost its connection to the service")
+
+    def data_received(self, data: bytes) -> None:
+        """Part of an answer, mostly all of it."""
+        if self._sentence is not None:
+            return
+        if self._buffer:
+            self._buffer += data
+            data = bytes(self._buffer) if self._whole(self._buffer) else b""
+        elif not self._whole(data):
+            self._buffer += data
+            data = b""
+        if not data or self._sentence is not None:
+            return
+        self._buffer.clear()
+        try:
+            self._answered(frames.decode(data))
+        except (ValueError, KeyError, TypeError):
+            self._garbage()
+
+    def _whole(self, data: bytes | bytearray) -> bool:
+        """Whether `data` is a whole frame; one that announces too much is not waited for."""
+        if len(data) < frames.HEADER.size:
+            return False
+        length = frames.length(data)
+        limit = self._order.response_limit if self._order is not None else 0
+        if length > limit + META_LIMIT or len(data) > length:
+            self._garbage()
+        return len(data) >= length
+
+    def _garbage(self) -> None:
+        self.kill(Verdict.CRASHED, "the worker sent what is no answer: did handle write to a descriptor not its own?")
+
+    def _answered(self, frame: frames.Frame) -> None:
+        order = self._order
+        if order is not None and frame.kind in frames.ANSWERS and frame.call_id == order.call_id:
+            if frame.kind == frames.RETURNED:
+                outcome = Outcome(Verdict.RETURNED, response=frame.body)
+            else:
+                outcome = self._failure(frame)
+            self._finish(outcome)
+            if "spent" in frame.meta:
+                self.kill(Verdict.CRASHED, str(frame.meta["spent"]))
+            else:
+                self._on_free(self)
+        elif not self._loaded.done() and frame.kind == frames.LOADED:
+            self.takes = frozenset(frame.meta["takes"])
+            self._loaded.set_result(None)
+        elif not self._loaded.done() and frame.kind == frames.NOT_LOADED:
+            message, trace = str(frame.meta["message"]), str(frame.meta["trace"])
+            self._loaded.set_exception(NotLoadedError(message, trace, self._output.early()))
+        else:
+            self._garbage()
+
+    def _failure(self, frame: frames.Frame) -> Outcome:
+        message, trace = str(frame.meta["message"]), str(frame.meta["trace"])
+        if frame.kind == frames.NO_MEMORY:
+            message = f"{message}: {self._seat.memory_words()}"
+        if self._seat.out_of_pids():
+            message += f" (the call had reached its limit of {self._seat.pids} processes and threads)"
+        return Outcome(VERDICTS[frame.kind], message=message, trace=trace)
+
+    def _finish(self, outcome: Outcome) -> None:
+        assert self._outcome is not None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._output.end()
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+        self._outcome = self._order = None

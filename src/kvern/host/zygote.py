@@ -1,0 +1,235 @@
+"""The server's side of a zygote: it starts the box, asks for workers, and sees to it that all in the box dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import kvern.runner
+from kvern.build.revision import Environment, Revision
+from kvern.host import processes
+from kvern.sandbox import Box, Mount, Sandbox
+
+MARK = "KVERN_BOX"
+"""An environment variable by which processes of a plain box can be found, wherever they went."""
+
+START_TIMEOUT = 30.0
+"""Seconds for the box to stand and the interpreter in it to start."""
+
+TAIL = 8192
+
+
+class BoxError(Exception):
+    """The box could not be started, or died."""
+
+
+class Zygote:
+    """A running box with a zygote in it.
+
+    Args:
+        sandbox: what makes the box.
+        revision: whose code it shows.
+        folder: for the temporary files of a plain box; made here, removed when the box is dead.
+        on_exit: told the number and wait status of each worker that died while the box lived.
+        on_unforked: told the number of a worker that could not be forked, and why.
+        on_death: told that the box is dead, and all that was in it, with the reason in words.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        revision: Revision,
+        folder: Path,
+        on_exit: Callable[[int, int], None],
+        on_unforked: Callable[[int, str], None],
+        on_death: Callable[[str], None],
+    ) -> None:
+        self._sandbox = sandbox
+        self._folder = folder
+        self._on_exit = on_exit
+        self._on_unforked = on_unforked
+        self._on_death = on_death
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._tail = b""
+        code = Mount(revision.code, "/kvern/code")
+        environment = Mount(revision.environment.path, "/kvern/environment")
+        runner = Mount(Path(kvern.runner.__path__[0]), "/kvern/runner")
+        mounts = [code, environment, runner, *_interpreter(revision.environment)]
+        self.code = sandbox.inside(code)
+        temporary = "/tmp"
+        if not sandbox.is_boundary:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            temporary = str(self._folder)
+        home = sandbox.inside(environment)
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        self._output, output = os.pipe()
+        os.set_blocking(self._output, False)
+        box = Box(
+            argv=[
+                *(f"{home}/bin/python", "-I", "-B", "-X", "utf8"),
+                *(f"{sandbox.inside(runner)}/__main__.py", str(theirs.fileno())),
+            ],
+            env={
+                "HOME": temporary,
+                "LANG": "C.UTF-8",
+                "PATH": f"{home}/bin:/usr/local/bin:/usr/bin:/bin",
+                "TMPDIR": temporary,
+                "TZ": "UTC",
+                "VIRTUAL_ENV": home,
+                MARK: f"{os.getpid()}-{processes.started(os.getpid())}-{folder.name}",
+            },
+            mounts=mounts,
+            workdir=temporary,
+            pass_fds=(theirs.fileno(),),
+        )
+        self._mark = box.env[MARK]
+        try:
+            # On the event loop's thread, not in an executor's: the box dies with the thread that started it.
+            self._process = subprocess.Popen(
+                sandbox.command(box),
+                env=dict(box.env),
+                pass_fds=box.pass_fds,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+            )
+        except BaseException:
+            self._control.close()
+            os.close(self._output)
+            raise
+        finally:
+            theirs.close()
+            os.close(output)
+        self._pidfd = os.pidfd_open(self._process.pid)
+        self._loop.add_reader(self._output, self._read_output)
+        self._loop.add_reader(self._control, self._read_control)
+        self._loop.add_reader(self._pidfd, self._died)
+
+    async def ready(self) -> None:
+        """Wait until workers can be forked. Raises BoxError; the box is dead then."""
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ready), START_TIMEOUT)
+        except TimeoutError:
+            await self.kill()
+            raise BoxError(f"the sandbox did not start within {START_TIMEOUT:.0f} s") from None
+
+    def fork(self, number: int, call: socket.socket, log: int) -> None:
+        """Ask for a worker with the call socket `call` and the write end `log` of its log pipe. Raises BoxError."""
+        try:
+            socket.send_fds(self._control, [json.dumps({"fork": number}).encode()], [call.fileno(), log])
+        except OSError as error:
+            raise BoxError(f"the zygote cannot be reached: {error.strerror}") from None
+
+    async def kill(self) -> None:
+        """Kill all in the box, and wait until it is dead. Harmless when it is."""
+        if not self._gone.done():
+            if self._sandbox.is_boundary:
+                # The first process in the box's own pid namespace: with it the kernel kills all of them, and bwrap,
+                # which waits for it, goes last.
+                inner = processes.tree(self._process.pid)[1:2]
+                for pid in inner or [self._process.pid]:
+                    processes.kill(pid)
+            else:
+                self._close_control()  # the zygote then kills all its descendants and leaves
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._gone), 3)
+        if not self._gone.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        await self._gone
+
+    def kill_soon(self) -> None:
+        """Kill the box without waiting, when it does not answer."""
+        for pid in reversed(processes.tree(self._process.pid)):
+            processes.kill(pid)
+
+    def _read_control(self) -> bool:
+        """Take one message; False when there is none."""
+        try:
+            message = self._control.recv(4096)
+        except BlockingIOError:
+            return False
+        except OSError:
+            message = b""
+        if not message:
+            self._loop.remove_reader(self._control)
+            return False
+        told = json.loads(message)
+        if "exited" in told:
+            self._on_exit(told["exited"], told["status"])
+        elif "unforked" in told:
+            self._on_unforked(told["unforked"], told["message"])
+        elif not self._ready.done():
+            self._ready.set_result(None)
+        return True
+
+    def _read_output(self) -> None:
+        try:
+            output = os.read(self._output, 1 << 16)
+        except BlockingIOError:
+            return
+        if output:
+            self._tail = (self._tail + output)[-TAIL:]
+        else:
+            self._loop.remove_reader(self._output)
+
+    def _close_control(self) -> None:
+        if self._control.fileno() >= 0:
+            self._loop.remove_reader(self._control)
+            self._control.close()
+
+    def _died(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        status = self._process.wait()
+        while self._control.fileno() >= 0 and self._read_control():
+            pass
+        self._close_control()
+        self._read_output()
+        self._loop.remove_reader(self._output)
+        os.close(self._output)
+        if not self._sandbox.is_boundary and status != 0:
+            self._kill_strays()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        reason = f"the zygote {processes.ending(status)}"
+        if not self._ready.done():
+            printed = self._tail.decode(errors="replace").strip()
+            self._ready.set_exception(BoxError(f"the sandbox did not start: {printed or reason}"))
+            self._ready.exception()
+        self._gone.set_result(None)
+        self._on_death(reason)
+
+    def _kill_strays(self) -> None:
+        """A plain box whose zygote was killed: find what it left, in its process group or out of it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for pid, mark in list(processes.marked(MARK)):
+            if mark == self._mark:
+                processes.kill(pid)
+
+
+def _interpreter(environment: Environment) -> list[Mount]:
+    """What to show so that the environment's `bin/python` leads to its interpreter, by way of all its links."""
+    prefix = environment.interpreter.prefix
+    if prefix.parts[:2] == ("/", "usr"):
+        return []
+    mounts = [Mount(prefix, str(prefix))]
+    link = environment.path / "bin" / "python"
+    while link.is_symlink():
+        link = link.parent / link.readlink()
+        if link.is_absolute() and not link.is_relative_to(prefix) and not link.is_relative_to(environment.path):
+            mounts.append(Mount(prefix, str(link.parent.parent)))
+    return mounts

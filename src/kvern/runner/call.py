@@ -1,0 +1,106 @@
+"""One call: from the frame that orders it to the answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Awaitable
+from typing import Any, cast
+
+from . import frames
+from .errors import clean, describe
+from .handler import Handler
+
+Answer = tuple[int, dict[str, Any], bytes]
+"""Kind, meta and body of the frame that answers."""
+
+
+def run(handler: Handler, order: frames.Frame) -> Answer:
+    """Call `handle` as `order` says. Never raises."""
+    own = os.getpid()
+    try:
+        result = handler.handle(**arguments(handler, order))
+        if isinstance(result, Awaitable):
+            result = complete(cast("Awaitable[Any]", result))
+    except BaseException as error:
+        if os.getpid() != own:
+            os._exit(1)
+        message, trace = describe(error)
+        show(trace)
+        kind = frames.NO_MEMORY if isinstance(error, MemoryError) else frames.RAISED
+        return kind, {"message": message, "trace": trace}, b""
+    return response(result, order.meta["limit"])
+
+
+def arguments(handler: Handler, order: frames.Frame) -> dict[str, Any]:
+    """What `handle` is passed: those arguments that it takes (contract 11.3)."""
+    takes = handler.takes
+    passed: dict[str, Any] = {}
+    if "data" in takes:
+        passed["data"] = json.loads(order.body)
+    if "secrets" in takes:
+        passed["secrets"] = json.loads(handler.secrets)
+    if "function_call_info" in takes:
+        info = {"function_id": handler.function_id, "call_id": order.call_id}
+        for key in ("schedule_id", "scheduled_time"):
+            if key in order.meta:
+                info[key] = order.meta[key]
+        passed["function_call_info"] = info
+    if "client" in takes:
+        from . import client
+
+        passed["client"] = client.make(order.meta["access"])
+    return passed
+
+
+def complete(result: Awaitable[Any]) -> Any:
+    """What an async `handle` comes to."""
+    import asyncio
+
+    async def wait() -> Any:
+        return await result
+
+    return asyncio.run(wait())
+
+
+def response(result: object, limit: int) -> Answer:
+    """The answer that carries `result`, or says why it cannot be one."""
+    try:
+        text = json.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        body = text.encode()
+    except UnicodeEncodeError:  # lone surrogates exist in JSON only as escapes
+        body = json.dumps(result, allow_nan=False, separators=(",", ":")).encode()
+    except MemoryError as error:
+        message, trace = describe(error)
+        return frames.NO_MEMORY, {"message": message, "trace": trace}, b""
+    except BaseException as error:
+        message, _ = describe(error)
+        return unusable(f"handle must return what JSON can hold, it returned {kind_of(result)}: {message}")
+    if len(body) > limit:
+        return unusable(f"the response is too large: {len(body)} bytes of JSON, the limit is {limit} bytes")
+    return frames.RETURNED, {}, body
+
+
+def unusable(message: str) -> Answer:
+    message = clean(message)
+    show(message + "\n")
+    return frames.UNUSABLE, {"message": message, "trace": ""}, b""
+
+
+def kind_of(value: object) -> str:
+    """The type of `value` for people: `a datetime.date`."""
+    cls = type(value)
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return f"a value of type {name!r}"
+
+
+def show(text: str) -> None:
+    """Write to the call's log what went wrong, wherever the handler has led stderr."""
+    stream = sys.__stderr__
+    try:
+        assert stream is not None
+        stream.write(text)
+        stream.flush()
+    except Exception:
+        os.write(2, text.encode())

@@ -1,0 +1,144 @@
+"""Find and load the handler: the bundle's entry file, and in it `handle`."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from types import CodeType
+from typing import Any
+
+from .errors import describe
+
+ARGUMENTS = ("client", "data", "secrets", "function_call_info")
+"""What `handle` may take, by keyword (contract 11.3)."""
+
+
+class NotLoaded(Exception):
+    """The handler cannot be loaded: `message` is one line for people, `trace` the traceback, which may be empty."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.trace = trace
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A loaded handler.
+
+    Args:
+        handle: the callable.
+        takes: which of `ARGUMENTS` it is given.
+        function_id: the function that it is.
+        secrets: the JSON text of the function's secrets.
+    """
+
+    handle: Callable[..., Any]
+    takes: frozenset[str]
+    function_id: int
+    secrets: str
+
+
+class HandlerSource(SourceFileLoader):
+    """Loads an entry file; the annotations of its top-level `handle` are kept as text.
+
+    They may name what the module does not import: the official SDK uploads a function's source alone, so that
+    `def handle(client: CogniteClient)` comes without its import.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the source, never a cached copy of it, which would have the annotations."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> CodeType:  # type: ignore[override]
+        """Compile `data`; line numbers stay as they are."""
+        module = ast.parse(data, path)
+        for statement in module.body:
+            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == "handle":
+                arguments = statement.args
+                named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+                for argument in [*named, arguments.vararg, arguments.kwarg]:
+                    if argument is not None:
+                        argument.annotation = _as_text(argument.annotation)
+                statement.returns = _as_text(statement.returns)
+        return compile(module, path, "exec", dont_inherit=True, optimize=_optimize)
+
+
+def _as_text(annotation: ast.expr | None) -> ast.expr | None:
+    if annotation is None or (isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)):
+        return annotation
+    return ast.copy_location(ast.Constant(ast.unparse(annotation)), annotation)
+
+
+def load(code: str, entry: str, function_id: int, secrets: str) -> Handler:
+    """Import the file `entry` below the folder `code` and look at its `handle`. Raises NotLoaded."""
+    path = os.path.join(code, entry)  # noqa: PTH118
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise NotLoaded(f"no Python module was found at {entry!r} in the zip")
+    try:
+        with open(path, "rb") as source:  # noqa: PTH123
+            if b"async" in source.read():
+                importlib.import_module("asyncio")  # before the function's folder is searched, which may hold one
+        sys.path.insert(0, code)
+        module = _import(path, entry)
+        handle: Any = getattr(module, "handle", None)
+        if handle is None:
+            raise NotLoaded(
+                f"{entry} defines no 'handle': it must, as a function or another callable, at its top level"
+            )
+        if not callable(handle):
+            raise NotLoaded(f"'handle' in {entry} must be callable; it is of type {type(handle).__name__!r}")
+        takes = arguments_of(handle)
+        if "client" in takes:
+            importlib.import_module(".client", __package__)  # the SDK is imported now, not in the first call's time
+    except NotLoaded:
+        raise
+    except BaseException as error:
+        raise NotLoaded(*describe(error)) from None
+    return Handler(handle, takes, function_id, secrets)
+
+
+def _import(path: str, entry: str) -> Any:
+    name = entry.removesuffix(".py").replace("/", ".")
+    if name.partition(".")[0] in sys.stdlib_module_names or not all(map(str.isidentifier, name.split("."))):
+        name = "kvern_handler"  # under its own name it would hide a module of the standard library, or be none
+    spec = importlib.util.spec_from_file_location(name, path, loader=HandlerSource(name, path))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def arguments_of(handle: Callable[..., Any]) -> frozenset[str]:
+    """Which of `ARGUMENTS` to pass to `handle`. Raises NotLoaded when it cannot be called with those alone."""
+    try:
+        parameters = inspect.signature(handle).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise NotLoaded(f"the arguments of 'handle' cannot be told: {error}") from None
+    allowed = ", ".join(ARGUMENTS)
+    takes: set[str] = set()
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            takes.update(ARGUMENTS)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            if parameter.default is parameter.empty:
+                raise NotLoaded(
+                    f"'handle' takes {parameter.name!r} by position only; arguments are passed by keyword ({allowed})"
+                )
+        elif parameter.name in ARGUMENTS:
+            takes.add(parameter.name)
+        elif parameter.default is parameter.empty:
+            raise NotLoaded(f"'handle' takes the argument {parameter.name!r}, which it may not: allowed are {allowed}")
+    return frozenset(takes)

@@ -1,0 +1,58 @@
+"""What a process asks of the Linux kernel about itself: its children, who adopts orphans, when it must die."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+try:
+    import ctypes
+
+    _libc = ctypes.CDLL(None)
+except (ImportError, OSError):  # an interpreter without ctypes: the box's walls and control groups remain
+    _libc = None
+
+
+def prctl(option: int, value: int) -> bool:
+    """Call prctl(2); False when it cannot be done."""
+    return _libc is not None and _libc.prctl(option, value, 0, 0, 0) == 0
+
+
+def be_subreaper() -> bool:
+    """Become the parent of every orphan below this process, so that none gets away."""
+    return prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(signal: int) -> bool:
+    """Have the kernel send `signal` to this process when its parent dies."""
+    return prctl(PR_SET_PDEATHSIG, signal)
+
+
+def children() -> list[int]:
+    """The pids of this process's children, of all its threads."""
+    found: list[int] = []
+    try:
+        for task in os.listdir("/proc/self/task"):  # noqa: PTH208 - names are enough
+            text = Path(f"/proc/self/task/{task}/children").read_text()
+            found.extend(int(word) for word in text.split())
+    except FileNotFoundError:
+        return _children_by_scan()
+    return found
+
+
+def _children_by_scan() -> list[int]:
+    own = os.getpid()
+    found: list[int] = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdigit():
+            continue
+        try:
+            stat = Path(f"/proc/{name}/stat").read_text()
+        except OSError:
+            continue
+        if int(stat.rpartition(")")[2].split()[1]) == own:
+            found.append(int(name))
+    return found

@@ -1,0 +1,108 @@
+"""A worker: load the handler once; for ever: next call, run it, answer."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any, NoReturn
+
+from . import call, frames
+from .handler import Handler, NotLoaded, load
+from .output import Output
+from .process import be_subreaper, die_with_parent
+
+
+def run(control: socket.socket, log: int) -> NoReturn:
+    """Serve calls that come over `control`, with all output going to the pipe `log`, until the server closes it."""
+    parent = os.getppid()
+    be_subreaper()
+    if die_with_parent(signal.SIGKILL) and os.getppid() != parent:
+        os._exit(0)
+    output = Output(log)
+    faulthandler.enable(file=2, all_threads=False)
+    os.register_at_fork(after_in_child=lambda: os.close(control.detach()) if control.fileno() >= 0 else None)
+    own = os.getpid()
+    control.send(b"\0")  # the server reads our pid, as it sees it, from this message's credentials
+    frame = frames.receive(control)
+    if frame is None or frame.kind != frames.LOAD:
+        os._exit(0)
+    try:
+        handler = prepare(frame.meta)
+    except NotLoaded as error:
+        if os.getpid() == own:
+            sys.stderr.write(error.trace)
+            output.restore()
+            control.sendall(frames.encode(frames.NOT_LOADED, 0, {"message": error.message, "trace": error.trace}))
+        os._exit(0)
+    if os.getpid() != own:  # the handler's module forked, and this is the child: it must not answer
+        os._exit(0)
+    output.restore()
+    control.sendall(frames.encode(frames.LOADED, 0, {"takes": sorted(handler.takes)}))
+    home = os.getcwd()  # noqa: PTH109
+    environ = dict(os.environ)
+    while True:
+        frame = frames.receive(control)
+        if frame is None or frame.kind != frames.CALL:
+            os._exit(0)
+        kind, meta, body = call.run(handler, frame)
+        if os.getpid() != own:  # `handle` forked and returned in the child as well
+            os._exit(0)
+        output.restore()
+        spent = leftovers()
+        if spent:
+            meta["spent"] = spent
+        control.sendall(frames.encode(kind, frame.call_id, meta, body))
+        reset(home, environ)
+
+
+def prepare(meta: dict[str, Any]) -> Handler:
+    """Set limits and environment, then load the handler. Raises NotLoaded."""
+    for name, value in meta["rlimits"].items():
+        which = getattr(resource, name)
+        _, hard = resource.getrlimit(which)
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (limit, limit))
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
+            score.write("500")  # when the whole machine runs out of memory, a worker goes before the server does
+    except OSError:
+        pass
+    os.environ.update(meta["env"])
+    time.tzset()
+    return load(meta["code"], meta["handler"], meta["function_id"], meta["secrets"])
+
+
+def leftovers() -> str:
+    """What the call left running in or below this process, in words; empty when nothing."""
+    while True:
+        try:
+            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is None:
+                return "the call left child processes behind"
+        except ChildProcessError:
+            break
+    if threading.active_count() > 1:
+        stacks = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - public in all but name
+        for thread in threading.enumerate():
+            if thread.daemon or thread is threading.main_thread():
+                continue
+            frame = stacks.get(thread.ident or 0)
+            # A thread pool's idle thread waits in its `_worker`; the official SDK keeps such a pool.
+            idle = frame is not None and frame.f_code.co_name == "_worker" and "concurrent" in frame.f_code.co_filename
+            if not idle:
+                return f"the call left the thread {thread.name!r} running"
+    return ""
+
+
+def reset(home: str, environ: dict[str, str]) -> None:
+    """Undo what a call may have changed for the next one: timer, working folder, environment variables."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    os.chdir(home)
+    if dict(os.environ) != environ:
+        os.environ.clear()
+        os.environ.update(environ)
