@@ -1,1 +1,21 @@
-""""""
+"""The `kvern` command."""
+
+from __future__ import annotations
+
+import sys
+
+from kvern import __version__
+
+
+def main() -> None:
+    """Run the command line of `sys.argv` and leave with its exit code.
+
+    0: done. 1: it failed, or the function did. 2: the command line is wrong. 130: stopped by Ctrl-C.
+    """
+    # The version is asked for by scripts and shells' prompts; it does not wait for the command line to be built.
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        print(__version__)
+        return
+    from kvern.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

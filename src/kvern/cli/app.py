@@ -1,0 +1,85 @@
+"""Every verb of the command, and what its errors look like."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from kvern import __version__
+from kvern.cli import complaint
+
+app = App(
+    name="kvern",
+    help="A function service that you run yourself. It speaks the Cognite Functions API.",
+    version=__version__,
+    version_flags=("--version", "-V"),
+    help_format="markdown",
+    default_parameter=Parameter(negative=(), show_default=False),
+)
+
+# A verb's module is imported when the verb is used, so that none waits for what only another one needs.
+VERBS = {
+    "The service": {
+        "serve": "kvern.cli.serve:serve",
+        "env": "kvern.cli.env:env",
+        "doctor": "kvern.cli.doctor:doctor",
+    },
+    "Functions": {
+        "deploy": "kvern.cli.deploy:deploy",
+        "functions": "kvern.cli.functions:functions",
+        "delete": "kvern.cli.functions:delete",
+    },
+    "Calls": {
+        "call": "kvern.cli.calls:call",
+        "calls": "kvern.cli.calls:calls",
+        "logs": "kvern.cli.logs:logs",
+        "schedules": "kvern.cli.schedules:schedules",
+    },
+    "This command": {
+        "login": "kvern.cli.login:login",
+        "completion": "kvern.cli.completion:completion",
+    },
+}
+_groups = {title: Group(title, sort_key=place) for place, title in enumerate(VERBS)}
+for _title, _verbs in VERBS.items():
+    for _name, _path in _verbs.items():
+        app.command(_path, name=_name, group=_groups[_title])
+app.register_install_completion_command(group=_groups["This command"], help="Install completion for this shell.")
+for _flag in ("--help", "--version"):
+    app[_flag].group = _groups["This command"]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: the words after `kvern`.
+
+    Returns:
+        The exit code, see `kvern.cli.main`.
+    """
+    if not arguments or arguments[0] in ("--help", "-h"):
+        # Only a verb that was imported shows what it does.
+        for verbs in VERBS.values():
+            for verb in verbs:
+                app[verb]
+    try:
+        result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        verb = next((word for word in arguments if word in app and not word.startswith("-")), "")
+        print(f"kvern: {error}", file=sys.stderr)
+        print(f"See: {' '.join(['kvern', verb]).strip()} --help", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read the output has left, as `head` does; nothing more can be said to it, not at exit either.
+        sys.stdout = None  # type: ignore[assignment]
+        return 1
+    except Exception as error:
+        told = complaint.about(error)
+        if told is None:
+            raise
+        print(f"kvern: {told}", file=sys.stderr)
+        return told.exit_code
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,126 @@
+"""`kvern logs`, and following a call that runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kvern.cli import connection, lookup, output
+from kvern.cli.complaint import Complaint
+from kvern.cli.options import DEFAULT, Options
+
+if TYPE_CHECKING:
+    from kvern.client import CogniteClient
+    from kvern.client.data_classes.functions import FunctionCall
+
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds
+
+
+class Tail:
+    """The log of one call, read as it grows.
+
+    Args:
+        call: the call; its status is brought up to date.
+        show: takes each new line as the API gives it: `message`, and `timestamp` in ms since the epoch.
+    """
+
+    def __init__(self, call: FunctionCall, show: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self._call = call
+        self._show = show
+        self.lines: list[dict[str, Any]] = []
+        """What was read so far."""
+
+    def read(self) -> None:
+        """Take what is new."""
+        known = len(self.lines)
+        self.lines = self._call.get_logs().dump()
+        if self._show:
+            for line in self.lines[known:]:
+                self._show(line)
+
+    def follow(self, until: float | None = None) -> bool:
+        """Read until the call has ended.
+
+        Args:
+            until: give up at this time of `time.monotonic`; None never gives up.
+
+        Returns:
+            Whether the call has ended.
+        """
+        wait = _SHORTEST_WAIT
+        while self._call.status == "Running":
+            if until is not None and time.monotonic() >= until:
+                return False
+            time.sleep(wait if until is None else max(0.0, min(wait, until - time.monotonic())))
+            wait = min(wait * 1.5, _LONGEST_WAIT)
+            self.read()
+            self._call.update()
+        self.read()
+        return True
+
+
+def logs(
+    call: str,
+    /,
+    *,
+    follow: bool = False,
+    function: str | None = None,
+    timestamps: bool = False,
+    options: Options = DEFAULT,
+) -> int:
+    """Print the log of a call.
+
+    With `--follow`, the exit code is 1 when the call did not complete. With `--json`, each line is a JSON object.
+
+    For example:
+
+        kvern logs 4711
+        kvern logs 4711 --follow
+        kvern logs trend
+
+    Args:
+        call: Id of a call; or a function, by external id, name or id, for its newest call.
+        follow: Go on until the call has ended.
+        function: The function of the call, which is found more quickly then.
+        timestamps: Begin each line with its time.
+    """
+    found = _find(connection.connect(options), call, function)
+    tail = Tail(found, _json_line if options.json else _timed_line if timestamps else _line)
+    if not follow:
+        tail.read()
+        return 0
+    tail.follow()
+    if found.status == "Completed":
+        return 0
+    output.note(f"kvern: call {found.id} ended as {found.status}")
+    return 1
+
+
+def _line(line: dict[str, Any]) -> None:
+    print(line["message"], flush=True)
+
+
+def _timed_line(line: dict[str, Any]) -> None:
+    print(output.moment(line.get("timestamp")), line["message"], flush=True)
+
+
+def _json_line(line: dict[str, Any]) -> None:
+    print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
+def _find(client: CogniteClient, call: str, function: str | None) -> FunctionCall:
+    if function is not None:
+        owner = lookup.function(client, function)
+        found = client.functions.calls.retrieve(call_id=int(call), function_id=owner.id) if lookup.is_id(call) else None
+        if found is None:
+            raise Complaint(f"{function} has no call {call}; `kvern calls {function}` lists them")
+        return found
+    found = lookup.call(client, int(call)) if lookup.is_id(call) else None
+    if found is not None:
+        return found
+    newest = client.functions.calls.list(function_id=lookup.function(client, call).id, limit=1)
+    if not newest:
+        raise Complaint(f"{call} was never called; call it: kvern call {call}")
+    return newest[0]
