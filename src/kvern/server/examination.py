@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import shutil
@@ -14,7 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import uv
+
 import kvern
+from kvern.build.interpreters import Interpreters
+from kvern.host import cgroups
+from kvern.host.limits import Allowance, Limits
 from kvern.sandbox.detect import choose
 
 State = Literal["good", "warning", "bad"]
@@ -68,15 +72,14 @@ def _sandbox() -> Finding:
 
 
 def _limits() -> Finding:
-    from kvern.host.limits import describe_limits
-
-    return Finding("limits", "good", describe_limits())
+    limits = Limits(Allowance(), cgroups.find()).describe()
+    text = ", ".join(f"{what}: {how}" for what, how in limits.items())
+    held = "cgroup" in limits["memory"]
+    return Finding("limits", "good" if held else "warning", text)
 
 
 def _interpreters() -> Finding:
-    from kvern.build.interpreters import discover
-
-    found = asyncio.run(discover())
+    found = Interpreters().all()
     if not found:
         return Finding("interpreters", "bad", "no Python 3.10 to 3.14 was found; install one, for example with uv")
     text = ", ".join(f"{name} ({found[name].version})" for name in sorted(found))
@@ -87,8 +90,6 @@ def _interpreters() -> Finding:
 
 
 def _builds() -> Finding:
-    import uv
-
     version = subprocess.run([uv.find_uv_bin(), "--version"], capture_output=True, text=True, check=True, timeout=20)
     return Finding("builds", "good", version.stdout.strip())
 

@@ -17,6 +17,7 @@ import uvloop
 import kvern
 from kvern.build.builder import Builder
 from kvern.engine.local import LocalEngine
+from kvern.host.host import Terms
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import SandboxUnavailableError, choose
 from kvern.server.app import build_app
@@ -121,15 +122,23 @@ async def _serve(settings: Settings, listener: socket.socket, sandbox: Sandbox, 
 
 def _assemble(settings: Settings, store: SqliteStore, sandbox: Sandbox) -> Service:
     data = settings.data_dir.resolve()
-    engine = LocalEngine(sandbox=sandbox, run_dir=data / "run", workers_per_function=settings.workers_per_function)
-    builder = Builder(root=data / "build", sandbox=sandbox)
+    terms = Terms(max_workers=settings.workers_per_function) if settings.workers_per_function else Terms()
+    builder = Builder(
+        data / "build",
+        sandbox,
+        cache=settings.build_cache,
+        timeout=settings.build_timeout_minutes * 60,
+        parallel=settings.builds,
+        lock_age=settings.lock_minutes * 60,
+        environ={**os.environ, **_indexes(settings)},
+    )
     return Service(
         settings,
         store=store,
         blobs=LocalBlobs(data / "blobs"),
         clock=RealClock(),
         builder=builder,
-        engine=engine,
+        engine=LocalEngine(sandbox, data / "run", terms),
         master_key=os.environ.get("KVERN_MASTER_KEY"),
     )
 
@@ -143,6 +152,16 @@ async def _stop(service: Service, drain: float, in_a_hurry: asyncio.Event) -> No
     if not stopping.done():
         service.calls.hurry()
     await stopping
+
+
+def _indexes(settings: Settings) -> dict[str, str]:
+    """The operator's package indexes, under the names by which builds know them."""
+    named: dict[str, str] = {}
+    if settings.index_url is not None:
+        named["UV_DEFAULT_INDEX"] = settings.index_url
+    if settings.extra_index_url:
+        named["UV_INDEX"] = " ".join(settings.extra_index_url)
+    return named
 
 
 class _Server(uvicorn.Server):

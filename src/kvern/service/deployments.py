@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 
 from kvern.build.builder import Builder, BuildRequest
 from kvern.build.errors import BuildError
@@ -46,7 +47,7 @@ class Deployments:
     def _restore(self, function: LiveFunction) -> bool:
         try:
             request = self._request(function, self._functions.secrets(function))
-            function.revision = self._builder.restore(request, function.record.environment or "")
+            function.revision = self._builder.restore(request)
         except ValueError as error:
             _log.error("function %s: %s", function.record.id, error)
         return function.revision is not None
@@ -108,12 +109,12 @@ class Deployments:
         except (ValueError, FileNotFoundError) as error:
             raise BuildError(str(error)) from error
 
-    def _request(self, function: LiveFunction, sealed: FunctionSecrets, bundle: object = None) -> BuildRequest:
+    def _request(self, function: LiveFunction, sealed: FunctionSecrets, bundle: Path | None = None) -> BuildRequest:
         record = function.record
         return BuildRequest(
             function_id=record.id,
             revision_id=record.revision,
-            bundle=bundle,
+            bundle=bundle or Path(),
             function_path=record.function_path,
             runtime=record.runtime,
             index_url=sealed.index_url,

@@ -53,13 +53,7 @@ class Deployer(Protocol):
 
 
 class Functions:
-    """The functions of a service.
-
-    Args:
-        runtimes: the names of the interpreters that this machine has, oldest first.
-        on_delete: called with the ids of functions about to be deleted, before their rows go; gives what is to be
-            awaited first.
-    """
+    """The functions of a service."""
 
     def __init__(
         self,
@@ -69,7 +63,6 @@ class Functions:
         clock: Clock,
         files: Files,
         settings: Settings,
-        runtimes: Callable[[], list[str]],
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -77,14 +70,15 @@ class Functions:
         self._clock = clock
         self._files = files
         self._settings = settings
-        self._runtimes = runtimes
+        self._runtimes: list[str] = []
         self._live: dict[int, LiveFunction] = {}
         self._by_external_id: dict[tuple[str, str], LiveFunction] = {}
         self._on_delete: list[Callable[[list[LiveFunction]], Awaitable[None]]] = []
         self._deployer: Deployer | None = None
 
-    async def start(self, deployer: Deployer) -> None:
-        """Load all functions."""
+    async def start(self, deployer: Deployer, runtimes: list[str]) -> None:
+        """Load all functions. `runtimes` are those that this machine has, oldest first."""
+        self._runtimes = runtimes
         self._deployer = deployer
         for record in await self._store.read(functions.everything):
             self._hold(LiveFunction(record))
@@ -109,7 +103,7 @@ class Functions:
             timeout_minutes=max(1, round(its.timeout_minutes)),
             cpu_cores=wire.Range(min=its.cpu_min, max=its.cpu_max, default=its.cpu_default),
             memory_gb=wire.Range(min=its.memory_min, max=its.memory_max, default=its.memory_default),
-            runtimes=self._runtimes(),
+            runtimes=self._runtimes,
             response_size_mb=max(1, round(its.response_size_mb)),
         )
 
@@ -170,7 +164,11 @@ class Functions:
         return shown
 
     def _runtime(self, wanted: str | None) -> str:
-        known = self._runtimes()
+        known = self._runtimes
+        if not known:
+            raise InvalidError(
+                "No Python 3.10 to 3.14 was found on the machine of the service; `kvern doctor` tells more"
+            )
         if wanted is None:
             # Named so that they sort by age: py310, py311, …
             return max((name for name in known if name <= _DEFAULT_UP_TO), default=known[-1])

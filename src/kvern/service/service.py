@@ -88,7 +88,7 @@ class Service:
             store, blobs, clock, Links(keys / "links.key", clock), settings.megabytes(settings.file_limit_mb)
         )
         vault = Vault(keys / "master.key", master_key)
-        self.functions = Functions(store, blobs, vault, clock, self.files, settings, builder.runtimes)
+        self.functions = Functions(store, blobs, vault, clock, self.files, settings)
         self.calls = Calls(store, clock, engine, self.functions, self.sessions, self.issuer, settings)
         self.history = History(store, self.functions, self.calls)
         self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
@@ -101,10 +101,10 @@ class Service:
     async def start(self) -> None:
         """Take up where the last run left off. The store is open already."""
         await self._engine.start()
-        await self._builder.start()
+        await self._builder.clear_leftovers()
         await self.issuer.start()
         await self.sessions.start()
-        await self.functions.start(self.deployments)
+        await self.functions.start(self.deployments, list(await self._builder.runtimes()))
         await self._clear_leftovers()
         self.deployments.start()
 
