@@ -1,0 +1,221 @@
+"""From a bundle to a revision: unpack, find the handler, make the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kvern.build import handler
+from kvern.build.bundle import Limits, unpack
+from kvern.build.environments import Environments
+from kvern.build.errors import BuildError
+from kvern.build.installer import Installer
+from kvern.build.interpreters import Interpreters
+from kvern.build.process import OnLine
+from kvern.build.revision import Interpreter, Revision
+from kvern.build.staging import clear, remove, staging
+from kvern.sandbox import Sandbox
+
+_KEPT_LINES = 400
+_RECORD = "revision.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What to make a revision of.
+
+    Args:
+        function_id: the function that it is for.
+        revision_id: unique for ever, one word; names the revision's folder.
+        bundle: the zip on the host; only read by `Builder.build`.
+        function_path: the entry file as the client sent it (contract 3.1).
+        runtime: such as `py313`.
+        index_url, extra_index_urls: the function's package indexes; may hold credentials.
+        env_vars, secrets: the function's own; passed on, never used in a build.
+        cpu: cores that one call may use.
+        memory: bytes that one call may use.
+    """
+
+    function_id: int
+    revision_id: str
+    bundle: Path
+    function_path: str
+    runtime: str
+    index_url: str | None = field(default=None, repr=False)
+    extra_index_urls: Sequence[str] = field(default=(), repr=False)
+    env_vars: Mapping[str, str] = field(default_factory=dict[str, str])
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    cpu: float = 1.0
+    memory: int = 1_500_000_000
+
+
+class Builder:
+    """Builds revisions below one folder: `revisions/<id>/code`, `environments/<key>`, `staging/<random>`.
+
+    Guarantees: a build either gives a whole revision or leaves nothing behind; foreign code runs only in `sandbox`, and
+    never sees a function's secrets or environment variables. All methods are called on one event loop.
+
+    A deploy whose requirements, index settings and interpreter are those of one in the last `lock_age` seconds is not
+    resolved anew: a deploy of changed code alone asks no index and takes some ten milliseconds. The price is that a
+    package released meanwhile is taken up only after that time.
+
+    Args:
+        root: made when missing; only for this server's user.
+        sandbox: where handlers are parsed and packages built.
+        cache: uv's package cache; None for uv's own. On the file system of `root` packages are linked from it, else
+            copied.
+        timeout: seconds that one build may take, without the wait for its turn.
+        parallel: builds at the same time; further ones wait.
+        lock_age: seconds, see above; 0 to resolve at every deploy.
+        limits: how large a bundle may be.
+        source_builds: whether packages may be built from source. A build backend can see the credentials of the
+            operator's package indexes; when off, every requirement must be there as a wheel.
+        environ: the server's environment, in which the operator's settings are (`operator_settings`).
+        interpreters: the Pythons of this machine; looked for when not given.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        sandbox: Sandbox,
+        *,
+        cache: Path | None = None,
+        timeout: float = 900.0,
+        parallel: int = 2,
+        lock_age: float = 600.0,
+        limits: Limits | None = None,
+        source_builds: bool = True,
+        environ: Mapping[str, str] | None = None,
+        interpreters: Interpreters | None = None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # uv and interpreters are given these paths and start in another folder.
+        root = root.resolve()
+        self._revisions = root / "revisions"
+        self._staging = root / "staging"
+        self._sandbox = sandbox
+        self._timeout = timeout
+        self._limits = limits
+        self._turns = asyncio.Semaphore(parallel)
+        self._interpreters = interpreters or Interpreters(environ, root / "interpreters.json")
+        self._environments = Environments(
+            root / "environments",
+            self._staging,
+            Installer(sandbox, cache, environ),
+            environ,
+            lock_age=lock_age,
+            source_builds=source_builds,
+        )
+
+    async def build(self, request: BuildRequest, on_output: OnLine | None = None) -> Revision:
+        """Make a revision. Cancelling ends the build, kills what it started and leaves nothing behind.
+
+        Args:
+            request: what to make it of.
+            on_output: takes the build's output line by line, on the event loop, free of credentials.
+
+        Raises:
+            BuildError: the bundle, its handler or its requirements are not fit, or it took too long. `message` and
+                `trace` are what the function's `error` shows (contract 11.1).
+        """
+        output: deque[str] = deque(maxlen=_KEPT_LINES)
+
+        def take(line: str) -> None:
+            output.append(line)
+            if on_output is not None:
+                on_output(line)
+
+        async with self._turns:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await self._build(request, take)
+            except TimeoutError:
+                message = f"The build took longer than {self._timeout:g} seconds and was stopped."
+                raise BuildError(message, "\n".join(output)) from None
+
+    def restore(self, request: BuildRequest) -> Revision | None:
+        """The revision that `build` made of this request earlier, without building; `bundle` is not looked at.
+
+        None when its code or its environment is not there any more.
+        """
+        folder = self._revisions / request.revision_id
+        try:
+            record = json.loads((folder / _RECORD).read_bytes())
+            entry, key = str(record["handler"]), str(record["environment"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        environment = self._environments.restore(key)
+        if environment is None or not (folder / "code" / entry).is_file():
+            return None
+        return Revision(
+            id=request.revision_id,
+            function_id=request.function_id,
+            code=folder / "code",
+            handler=entry,
+            environment=environment,
+            env_vars=dict(request.env_vars),
+            secrets=dict(request.secrets),
+            cpu=request.cpu,
+            memory=request.memory,
+        )
+
+    async def discard(self, revision_id: str) -> None:
+        """Remove a revision's code. Harmless when it is gone; its environment stays for others."""
+        await asyncio.to_thread(remove, self._revisions / revision_id)
+
+    async def runtimes(self) -> dict[str, Interpreter]:
+        """The runtimes of this machine with their interpreters, oldest first. The first call looks for them."""
+        return await asyncio.to_thread(self._interpreters.all)
+
+    async def clear_leftovers(self) -> None:
+        """Remove what builds of a server that was killed have left. Builds that still run are not touched."""
+        await asyncio.to_thread(clear, self._staging)
+
+    async def _build(self, request: BuildRequest, take: OnLine) -> Revision:
+        interpreter = await asyncio.to_thread(self._interpreters.get, request.runtime)
+        if interpreter is None:
+            there = ", ".join(await self.runtimes()) or "none"
+            raise BuildError(f"The runtime {request.runtime!r} is not on this machine; there is: {there}.")
+        async with staging(self._staging) as work:
+            draft = work / "revision"
+            draft.mkdir()
+            code = draft / "code"
+            await self._unpack(request.bundle, code)
+            entry = await asyncio.to_thread(handler.locate, code, request.function_path)
+            await handler.check(code, entry, interpreter, self._sandbox)
+            environment = await self._environments.make(
+                code, interpreter, request.index_url, request.extra_index_urls, take
+            )
+            record = {"handler": entry, "environment": environment.key}
+            (draft / _RECORD).write_text(json.dumps(record))
+            await asyncio.to_thread(self._publish, draft, request.revision_id)
+        revision = self.restore(request)
+        if revision is None:
+            raise BuildError("The revision was removed while it was being built.")
+        return revision
+
+    async def _unpack(self, bundle: Path, code: Path) -> None:
+        stop = threading.Event()
+        work = asyncio.ensure_future(asyncio.to_thread(unpack, bundle, code, self._limits, stop))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread must be out of the folder before the folder is removed.
+            stop.set()
+            with contextlib.suppress(BuildError):
+                await work
+            raise
+
+    def _publish(self, draft: Path, revision_id: str) -> None:
+        self._revisions.mkdir(exist_ok=True)
+        folder = self._revisions / revision_id
+        remove(folder)
+        draft.rename(folder)

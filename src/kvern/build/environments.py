@@ -1,0 +1,279 @@
+"""Environments, one for each lock and interpreter, shared by every function that needs the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvern.build import requirements as req
+from kvern.build.errors import BuildError, InstallError
+from kvern.build.installer import Installer, Job, SourceNeededError
+from kvern.build.lock import entries
+from kvern.build.process import OnLine
+from kvern.build.requirements import Requirements
+from kvern.build.revision import Environment, Interpreter
+from kvern.build.sources import Sources, sources
+from kvern.build.staging import exclusive, remove, seal, staging
+
+_RECORD = "kvern.json"
+_FORM = 1
+"""Part of every key: a new number makes all environments anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Locked:
+    """The answer to one question: which versions, and under which key their environment lies."""
+
+    key: str
+    lock: str
+    from_source: bool
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """One environment in the making, and those who wait for it."""
+
+    task: asyncio.Task[Environment]
+    listeners: list[OnLine]
+
+
+class Environments:
+    """Makes environments and finds those that are there.
+
+    Guarantees: an environment below `folder` is complete and read-only from the moment that it can be seen; two
+    requests for the same one share the work, also across servers on the same folder; a crash leaves nothing but
+    staging folders.
+
+    An environment made of wheels is named by its lock, interpreter and platform alone. One for which a package had to
+    be built is also named by its requirements and sources: foreign code has run while it was made, so only who asked
+    for that same code gets it.
+
+    Args:
+        folder: where they lie; made when missing.
+        staging_folder: for work not done yet; on the same file system.
+        installer: makes them.
+        environ: the server's environment, see `operator_settings`.
+        lock_age: seconds for which a lock is used again for the same requirements, sources and interpreter instead of
+            resolving anew, so that a deploy of changed code alone asks no index. 0 to always resolve.
+        source_builds: whether packages may be built from source.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        staging_folder: Path,
+        installer: Installer,
+        environ: Mapping[str, str],
+        *,
+        lock_age: float,
+        source_builds: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._staging = staging_folder
+        self._installer = installer
+        self._environ = environ
+        self._lock_age = lock_age
+        self._source_builds = source_builds
+        self._clock = clock
+        self._locked: dict[str, _Locked] = {}
+        self._flights: dict[str, _Flight] = {}
+        self._salt: bytes | None = None
+
+    async def make(
+        self,
+        code: Path,
+        interpreter: Interpreter,
+        index_url: str | None,
+        extra_index_urls: Sequence[str],
+        on_line: OnLine,
+    ) -> Environment:
+        """The environment for the requirements of an unpacked bundle; made if it is not there.
+
+        Cancelling ends the work, unless another request waits for the same.
+
+        Args:
+            code: the unpacked bundle; must stay until this returns.
+            interpreter: under which Python.
+            index_url, extra_index_urls: the function's, credentials included.
+            on_line: takes the output, free of credentials.
+
+        Raises:
+            RequirementsError: `requirements.txt` or an index is not understood or not allowed.
+            InstallError: something cannot be resolved, fetched, built or installed.
+        """
+        wanted = req.read(code)
+        found = sources(wanted, index_url, extra_index_urls, self._environ)
+        question = await asyncio.to_thread(self._question, code, wanted, found, interpreter)
+        locked = self._recent(question)
+        ready = self.restore(locked.key) if locked else None
+        if ready is not None:
+            on_line("The requirements are as before, and their environment is there.")
+            return ready
+        flight = self._flights.get(question)
+        if flight is None:
+            listeners: list[OnLine] = []
+
+            def tell(line: str) -> None:
+                for listener in tuple(listeners):
+                    listener(line)
+
+            work = self._make(question, code, wanted, found, interpreter, tell)
+            flight = self._flights[question] = _Flight(asyncio.create_task(work), listeners)
+        flight.listeners.append(on_line)
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.listeners.remove(on_line)
+            if self._flights.get(question) is flight and (flight.task.done() or not flight.listeners):
+                del self._flights[question]
+            if not flight.task.done() and not flight.listeners:
+                flight.task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, BuildError):
+                    await flight.task
+
+    def restore(self, key: str) -> Environment | None:
+        """The environment named `key`; None when it, or its interpreter, is not there."""
+        path = self._folder / key
+        try:
+            record = json.loads((path / _RECORD).read_bytes())
+            interpreter = Interpreter(
+                record["runtime"], record["version"], Path(record["executable"]), Path(record["prefix"])
+            )
+            lock = str(record["lock"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if not interpreter.executable.exists():
+            return None
+        return Environment(key, path, interpreter, lock)
+
+    async def _make(
+        self, question: str, code: Path, wanted: Requirements, found: Sources, interpreter: Interpreter, tell: OnLine
+    ) -> Environment:
+        async with staging(self._staging) as work:
+            job = Job(work, code, wanted, found, interpreter, tell)
+            locked = self._recent(question)
+            # What was built for an earlier lock is gone with its cache, so a source build locks and builds in one go.
+            if locked is None or locked.from_source:
+                locked = await self._lock(question, job)
+            async with exclusive(self._folder / f".{locked.key}.lock"):
+                ready = self.restore(locked.key)
+                if ready is not None:
+                    tell("An environment with these packages is there already.")
+                    return ready
+                await self._installer.install(job, locked.lock, from_source=locked.from_source)
+                finished = Environment(locked.key, self._folder / locked.key, interpreter, locked.lock)
+                await asyncio.to_thread(_finish, job.environment, finished)
+                return finished
+
+    async def _lock(self, question: str, job: Job) -> _Locked:
+        from_source = False
+        try:
+            lock = await self._installer.lock(job, from_source=False)
+        except SourceNeededError as reason:
+            if not self._source_builds:
+                raise InstallError(
+                    f"The requirements cannot be met by wheels alone, and building from source is off here: {reason}"
+                ) from None
+            job.on_line("Not everything is there as a wheel; building from source.")
+            from_source = True
+            lock = await self._installer.lock(job, from_source=True)
+        job.on_line(f"Locked {len(entries(lock))} packages for Python {job.interpreter.version}.")
+        now = self._clock()
+        locked = _Locked(
+            _key(lock, job.interpreter, question if from_source else ""), lock, from_source, now + self._lock_age
+        )
+        self._locked = {name: known for name, known in self._locked.items() if known.expires > now}
+        self._locked[question] = locked
+        return locked
+
+    def _recent(self, question: str) -> _Locked | None:
+        locked = self._locked.get(question)
+        return locked if locked and locked.expires > self._clock() else None
+
+    def _question(self, code: Path, wanted: Requirements, found: Sources, interpreter: Interpreter) -> str:
+        """A name for all that a lock follows from; it does not give away the credentials among it."""
+        salt = self._secret()
+        text = json.dumps(
+            [
+                wanted.lines,
+                wanted.constraints,
+                sorted((name, sorted(hashes)) for name, hashes in wanted.hashes.items()),
+                [wanted.formats, wanted.prereleases],
+                [(str(local), _digest(code / local)) for local in sorted(wanted.local)],
+                found.digest(salt),
+                str(interpreter.executable),
+                interpreter.version,
+            ]
+        )
+        return hashlib.blake2b(text.encode(), key=salt, digest_size=20).hexdigest()
+
+    def _secret(self) -> bytes:
+        if self._salt is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / ".salt"
+            with contextlib.suppress(FileExistsError):
+                draft = self._folder / f".salt.{secrets.token_hex(4)}"
+                draft.touch(mode=0o600)
+                draft.write_bytes(secrets.token_bytes(32))
+                try:
+                    os.link(draft, path)
+                finally:
+                    draft.unlink()
+            self._salt = path.read_bytes()
+        return self._salt
+
+
+def _finish(made: Path, finished: Environment) -> None:
+    """Complete an environment with its record, make it read-only and move it to its place."""
+    record = made / _RECORD
+    remove(record)
+    interpreter = finished.interpreter
+    with record.open("x") as file:
+        json.dump(
+            {
+                "lock": finished.lock,
+                "runtime": interpreter.runtime,
+                "version": interpreter.version,
+                "executable": str(interpreter.executable),
+                "prefix": str(interpreter.prefix),
+            },
+            file,
+        )
+    seal(made)
+    # A folder that nobody may write to cannot be moved.
+    made.chmod(0o755)
+    # Something without a record, left by hand or by a broken disk.
+    remove(finished.path)
+    made.rename(finished.path)
+    finished.path.chmod(0o555)
+
+
+def _key(lock: str, interpreter: Interpreter, asked: str) -> str:
+    """The name of an environment; `asked` is empty when it is made of wheels alone."""
+    libc = "-".join(platform.libc_ver())
+    system = [sys.platform, platform.machine(), libc]
+    text = json.dumps([_FORM, entries(lock), str(interpreter.executable), interpreter.version, system, asked])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _digest(path: Path) -> str:
+    """The hash of a file, or of all files in a folder with their names."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    inner = sorted(part for part in path.rglob("*") if part.is_file())
+    text = json.dumps([(str(part.relative_to(path)), _digest(part)) for part in inner])
+    return hashlib.sha256(text.encode()).hexdigest()

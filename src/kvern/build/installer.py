@@ -1,0 +1,248 @@
+"""uv at work: locks requirements and fills environments, as the server where no foreign code runs, else in a box.
+
+Two ways, so that code of a package never runs with the server's rights, nor where it could harm other functions:
+
+| | wheels only | with source distributions |
+|---|---|---|
+| when | first | only when something cannot be had as a wheel |
+| where | a plain process of the server | a box (`Sandbox`) |
+| foreign code run | none: wheels are unpacked, not run | build backends, `setup.py` |
+| cache | the shared one, by hard links | one of its own, thrown away |
+
+The first way has the effect of pip's `--prefer-binary`: a version that comes only as source is taken only when no wheel
+fits. In the second way a build backend can see what uv needs, so also the credentials of indexes; who does not want
+that refuses source distributions (`source_builds=False`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uv
+
+from kvern.build.errors import InstallError
+from kvern.build.lock import with_demanded
+from kvern.build.operator_settings import folders_behind
+from kvern.build.process import OnLine, run, show, show_interpreter
+from kvern.build.requirements import BUNDLE_URL, Requirements
+from kvern.build.revision import Interpreter
+from kvern.build.sources import Sources
+from kvern.sandbox import Box, Mount, Sandbox
+
+_SOURCE_NEEDED = re.compile(
+    r"no usable wheels|building (from source|source distributions).{0,120}disabled", re.I | re.S
+)
+_MESSAGE_LIMIT = 600
+_KEPT_LINES = 400
+_LOCK_LIMIT = 20_000_000
+
+
+class SourceNeededError(Exception):
+    """Something cannot be had as a wheel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One lock or environment in the making.
+
+    Args:
+        work: an empty folder for it, removed by whoever made it.
+        code: the unpacked bundle.
+        requirements, sources: what to install, and from where.
+        interpreter: under which Python.
+        on_line: takes the output, free of credentials.
+    """
+
+    work: Path
+    code: Path
+    requirements: Requirements
+    sources: Sources
+    interpreter: Interpreter
+    on_line: OnLine
+
+    @property
+    def environment(self) -> Path:
+        """Where the environment is made."""
+        return self.work / "inside" / "environment"
+
+
+class Installer:
+    """Runs uv.
+
+    Args:
+        sandbox: where source distributions are built.
+        cache: uv's cache for wheels; None for its own (`UV_CACHE_DIR`, else below the home folder).
+        environ: the server's environment.
+    """
+
+    def __init__(self, sandbox: Sandbox, cache: Path | None, environ: Mapping[str, str]) -> None:
+        self._sandbox = sandbox
+        self._environ = environ
+        self._uv = Path(uv.find_uv_bin())
+        chosen = cache or environ.get("UV_CACHE_DIR")
+        home = Path(environ.get("HOME") or Path.home())
+        self._cache = Path(chosen) if chosen else Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "uv"
+
+    async def lock(self, job: Job, *, from_source: bool) -> str:
+        """Resolve the requirements to exact versions with hashes, in the form of a `requirements.txt`.
+
+        Raises:
+            SourceNeededError: without `from_source`, there is no wheel for something.
+            InstallError: they cannot be resolved; the message says which and why.
+        """
+        wanted = job.requirements
+        if wanted.needs_source and not from_source:
+            raise SourceNeededError("Something is asked for that has to be built.")
+        inside = self._lay_out(job)
+        out = inside / "lock.txt"
+        arguments = ["pip", "compile", str(inside / "requirements.in"), "-o", str(out), "-q"]
+        arguments += ["--generate-hashes", "--no-header", "--no-annotate", "-p", str(job.interpreter.executable)]
+        arguments += ["-c", str(inside / "constraints.in"), *self._formats(job, from_source)]
+        arguments += ["--prerelease", "allow"] if wanted.prereleases else []
+        # What the first way says is not shown before it is known whether there will be a second.
+        lines, status = await self._run(job, arguments, from_source, is_shown=from_source)
+        if status != 0:
+            if not from_source and _SOURCE_NEEDED.search(" ".join(lines)):
+                raise SourceNeededError(_message(lines))
+            if not from_source:
+                for line in lines:
+                    job.on_line(line)
+            raise InstallError(f"The requirements cannot be met: {_message(lines)}", "\n".join(lines))
+        # A build backend may have made anything of the file.
+        if out.is_symlink() or not out.is_file() or out.stat().st_size > _LOCK_LIMIT:
+            raise InstallError("The requirements cannot be met: no lock was written.", "\n".join(lines))
+        text = out.read_text(errors="replace").replace(_bundle_url(inside), BUNDLE_URL)
+        return with_demanded(text, wanted.hashes)
+
+    async def install(self, job: Job, lock: str, *, from_source: bool) -> None:
+        """Make `job.environment`: a virtual environment with what `lock` says, bytecode compiled.
+
+        Raises:
+            InstallError: something cannot be fetched, built or installed.
+        """
+        inside = self._lay_out(job)
+        pinned = inside / "pinned.txt"
+        pinned.unlink(missing_ok=True)
+        with pinned.open("x") as file:
+            file.write(lock.replace(BUNDLE_URL, _bundle_url(inside)))
+        place = str(job.environment)
+        venv = ["venv", "-q", "--no-project", "--relocatable", "-p", str(job.interpreter.executable), place]
+        sync = ["pip", "sync", str(pinned), "-p", f"{place}/bin/python", "--require-hashes", "--no-compile-bytecode"]
+        for arguments in (venv, [*sync, *self._formats(job, from_source)]):
+            lines, status = await self._run(job, arguments, from_source, is_shown=True)
+            if status != 0:
+                raise InstallError(f"The requirements cannot be installed: {_message(lines)}", "\n".join(lines))
+        await self._compile(job)
+        if job.environment.is_symlink() or not (job.environment / "bin" / "python").is_symlink():
+            raise InstallError("The requirements cannot be installed: a package has replaced the environment.")
+
+    def _formats(self, job: Job, from_source: bool) -> list[str]:
+        """Which kinds of distribution uv may take, and whether from an index."""
+        formats = job.requirements.formats if from_source else ["--no-build"]
+        return [*formats, "--no-index"] if job.sources.no_index else formats
+
+    def _lay_out(self, job: Job) -> Path:
+        """The folder that uv may write to, with what it reads; left as it is when it was laid out before."""
+        inside = job.work / "inside"
+        if inside.exists():
+            return inside
+        for name in ("bundle", "home", "tmp", "cache"):
+            (inside / name).mkdir(parents=True, mode=0o700)
+        wanted = job.requirements
+        for local in wanted.local:
+            # Copies, not links: a box could change a linked file, and the revision's code with it.
+            there = inside / "bundle" / local
+            there.parent.mkdir(parents=True, exist_ok=True)
+            if (job.code / local).is_dir():
+                shutil.copytree(job.code / local, there, dirs_exist_ok=True)
+            else:
+                shutil.copy(job.code / local, there)
+        for name, lines in (("requirements.in", wanted.lines), ("constraints.in", wanted.constraints)):
+            text = "".join(f"{line}\n" for line in lines)
+            (inside / name).write_text(text.replace(BUNDLE_URL, _bundle_url(inside)))
+        netrc = inside / "home" / ".netrc"
+        netrc.touch(mode=0o600)
+        netrc.write_text(job.sources.netrc)
+        return inside
+
+    def _environment(self, job: Job, from_source: bool) -> dict[str, str]:
+        inside = job.work / "inside"
+        links = job.sources.env.get("UV_FIND_LINKS", "").replace(BUNDLE_URL, _bundle_url(inside))
+        return {
+            "LANG": "C.UTF-8",
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(inside / "home"),
+            "NETRC": str(inside / "home" / ".netrc"),
+            "TMPDIR": str(inside / "tmp"),
+            **job.sources.env,
+            **({"UV_FIND_LINKS": links} if links else {}),
+            "UV_CACHE_DIR": str(inside / "cache" if from_source else self._cache),
+            "UV_LINK_MODE": "hardlink" if from_source or _same_disk(self._cache, inside) else "copy",
+            "UV_NO_PROGRESS": "1",
+            "UV_PYTHON_DOWNLOADS": "never",
+            "NO_COLOR": "1",
+        }
+
+    async def _run(
+        self, job: Job, arguments: Sequence[str], from_source: bool, *, is_shown: bool
+    ) -> tuple[list[str], int]:
+        """Run uv; its last lines, free of credentials and of the server's paths, and its exit status."""
+        env = self._environment(job, from_source)
+        inside = job.work / "inside"
+        argv = [str(self._uv), *arguments]
+        if from_source:
+            files = [folder for path in job.sources.files for folder in folders_behind(path)]
+            mounts = [*show_interpreter(job.interpreter), *show(self._uv, *files)]
+            mounts.append(Mount(inside, str(inside), writable=True))
+            argv = self._sandbox.command(Box(argv, env, mounts, workdir="/"))
+        lines: deque[str] = deque(maxlen=_KEPT_LINES)
+
+        def take(line: str) -> None:
+            clean = job.sources.scrub(line).replace(f"{inside}/", "")
+            lines.append(clean)
+            if is_shown:
+                job.on_line(clean)
+
+        status = await run(argv, env, take)
+        return list(lines), status
+
+    async def _compile(self, job: Job) -> None:
+        """Compile all modules with the bare interpreter: one that runs in the environment would obey its .pth files."""
+        env = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+        argv = [str(job.interpreter.executable), "-I", "-S", "-W", "ignore", "-m", "compileall", "-qq"]
+        argv += ["-j", str(min(os.cpu_count() or 1, 4)), str(job.environment / "lib")]
+        mounts = [*show_interpreter(job.interpreter), Mount(job.environment, str(job.environment), writable=True)]
+        # A module that cannot be compiled is one that cannot be imported either; packages ship such templates.
+        await run(self._sandbox.command(Box(argv, env, mounts, workdir="/")), env, lambda _: None)
+
+
+def _bundle_url(inside: Path) -> str:
+    return (inside / "bundle").as_uri() + "/"
+
+
+def _same_disk(cache: Path, inside: Path) -> bool:
+    while not cache.exists():
+        cache = cache.parent
+    return cache.stat().st_dev == inside.stat().st_dev
+
+
+def _message(lines: Sequence[str]) -> str:
+    """What uv's output says went wrong, in one line: its `error:` and the `cause:` lines that tell more."""
+    headline, causes = "", list[str]()
+    for line in lines:
+        kind, colon, text = line.strip().partition(": ")
+        if colon and kind == "error":
+            headline, causes = text, []
+        elif colon and kind == "cause" and headline:
+            causes.append(text)
+    if not headline:
+        return (lines[-1].strip() if lines else "uv ended without a word")[:_MESSAGE_LIMIT]
+    # With these the headline says no more than the sentence that it is put into.
+    parts = causes[:1] if causes and headline.startswith("No solution found") else [headline, *causes[:1], *causes[-1:]]
+    return ": ".join(dict.fromkeys(part.rstrip(".") for part in parts))[:_MESSAGE_LIMIT]

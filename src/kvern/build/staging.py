@@ -1,0 +1,113 @@
+"""Folders for work that is not done yet: they go with the work, or, after a crash, when the next server starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+_ALIVE = ".alive"
+
+
+@contextlib.asynccontextmanager
+async def staging(root: Path) -> AsyncGenerator[Path, None]:
+    """A new folder below `root`, only for this server's user, removed at the end whatever happens.
+
+    A lock on a file in it tells another server on the same data that the work goes on.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    folder = root / secrets.token_hex(8)
+    folder.mkdir(mode=0o700)
+    alive = os.open(folder / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        removal = asyncio.ensure_future(asyncio.to_thread(remove, folder))
+        try:
+            await asyncio.shield(removal)
+        except asyncio.CancelledError:
+            await removal
+            raise
+        finally:
+            os.close(alive)
+
+
+def clear(root: Path) -> None:
+    """Remove the folders below `root` that nobody works in any more."""
+    if not root.is_dir():
+        return
+    for folder in root.iterdir():
+        try:
+            alive = os.open(folder / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            remove(folder)
+            continue
+        try:
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(folder)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(alive)
+
+
+@contextlib.asynccontextmanager
+async def exclusive(path: Path) -> AsyncGenerator[None, None]:
+    """Hold the lock named by `path` among all servers of this machine; the file is gone afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pause = 0.01
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The holder before us may have removed the file between our open and our lock.
+            if path.stat().st_ino == os.fstat(lock).st_ino:
+                break
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 0.5)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def seal(folder: Path) -> None:
+    """Take away every permission to write below `folder`, and all set-id bits; links are neither followed nor changed.
+
+    Files that are hard links into a package cache keep their mode: it is the cache's as well.
+    """
+    for at, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            path = Path(at, name)
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+                path.chmod(0o555 if status.st_mode & stat.S_IXUSR else 0o444)
+        Path(at).chmod(0o555)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole tree, read-only or not. Harmless when it is gone."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for at, folders, _ in os.walk(path):
+        for name in (".", *folders):
+            inner = Path(at, name)
+            if not inner.is_symlink():
+                with contextlib.suppress(OSError):
+                    inner.chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)
