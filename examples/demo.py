@@ -80,21 +80,29 @@ def access(data_dir: Path) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
+def drive(python: Path, environment: dict[str, str]) -> None:
+    driver = subprocess.Popen([python, HERE / "drive.py"], env=environment, start_new_session=True)
+    try:
+        code = driver.wait()
+    finally:
+        driver.terminate()
+        driver.wait()
+    if code:
+        raise Trouble(f"drive.py ended with {code}")
+
+
 def stop(server: subprocess.Popen[bytes]) -> None:
     """End the service as an operator would; it must leave by itself."""
-    if server.poll() is None:
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-            raise Trouble("kvern serve did not end within 30 s of SIGTERM") from None
-    if server.returncode != 0:
-        raise Trouble(f"kvern serve ended with {server.returncode}")
+    server.send_signal(signal.SIGTERM)
+    try:
+        server.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+        raise Trouble("kvern serve did not end within 30 s of SIGTERM") from None
 
 
-def run(folder: Path) -> int:
+def run(folder: Path) -> None:
     begun = time.perf_counter()
     print("▸ Install the official SDK in an environment of its own", flush=True)
     python = sdk_environment()
@@ -105,7 +113,7 @@ def run(folder: Path) -> int:
     print("▸ Start the service: kvern serve", flush=True)
     data_dir, log = folder / "data", folder / "serve.log"
     with log.open("wb") as output:
-        # A session of its own, so that Ctrl-C reaches this process first and the service gets a clean SIGTERM.
+        # Sessions of their own for both children: Ctrl-C then reaches this process alone, which ends them in order.
         server = subprocess.Popen(
             kvern("serve", "--data-dir", str(data_dir), "--port", url.rpartition(":")[2]),
             stdin=subprocess.DEVNULL,
@@ -118,15 +126,14 @@ def run(folder: Path) -> int:
             wait_until_up(server, url)
             environment = {**os.environ, **access(data_dir), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
             print(f"  {url}, data in a temporary folder\n  {time.perf_counter() - begun:.1f} s", flush=True)
-            code = subprocess.run([python, HERE / "drive.py"], env=environment, check=False).returncode
+            drive(python, environment)
         finally:
             stop(server)
+        if server.returncode != 0:
+            raise Trouble(f"kvern serve ended with {server.returncode}")
     except Trouble:
         print(f"\nThe service's log:\n{log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
         raise
-    if code not in (0, 130):
-        print(f"\nThe service's log:\n{log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
-    return code
 
 
 def go_on() -> None:
@@ -149,19 +156,17 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="kvern-demo-"))
     try:
-        code = run(folder)
+        run(folder)
     except Trouble as trouble:
         print(f"\n{trouble}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        code = 130
+        print("\nStopped; nothing is left behind.", file=sys.stderr)
+        return 130
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if code == 0:
-        go_on()
-    elif code == 130:
-        print("\nStopped; nothing is left behind.", file=sys.stderr)
-    return code
+    go_on()
+    return 0
 
 
 if __name__ == "__main__":

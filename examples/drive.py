@@ -28,6 +28,7 @@ import show
 from cognite.client import AsyncCogniteClient, ClientConfig, CogniteClient, global_config
 from cognite.client.credentials import OAuthClientCredentials
 from cognite.client.data_classes.functions import Function, FunctionCall, FunctionSchedule
+from cognite.client.exceptions import CogniteAPIError
 from show import expect, line, step
 
 HERE = Path(__file__).parent
@@ -98,7 +99,10 @@ def deploy(client: CogniteClient) -> dict[str, Function]:
     file = client.files.upload_bytes(bundle.getvalue(), name="quality.zip", external_id=QUALITY, overwrite=True)
     made.append(
         client.functions.create(
-            name="CO2 quality", external_id=QUALITY, file_id=file.id, secrets={"signing-key": SIGNING_KEY}
+            name="CO2 quality",
+            external_id=QUALITY,
+            file_id=file.id,
+            secrets={"signing-key": SIGNING_KEY},
         )
     )
 
@@ -301,11 +305,9 @@ def main() -> int:
             expect(not client.functions.list(external_id_prefix="co2-"), "functions are left")
             expect(not client.functions.schedules.list(name=schedule.name), "the schedule is left")
             line("functions, schedule and files are deleted")
-    except show.Unexpected as problem:
+    except (show.Unexpected, CogniteAPIError) as problem:
         print(f"\nNot as it should be: {problem}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     print(f"\nAll as it should be, in {show.seconds(time.perf_counter() - begun)}.")
     return 0
 

@@ -24,8 +24,11 @@ def handle(client: CogniteClient, data: dict) -> dict:
     [/requirements]
     """
     import io
+    import warnings
 
     import pandas as pd
+
+    warnings.filterwarnings("ignore", message="Couldn't import fluids")  # InDSL's models of equipment, not used here
     from indsl.data_quality import outliers
     from indsl.resample import resample_to_granularity
     from indsl.smooth import sg
