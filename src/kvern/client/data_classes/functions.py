@@ -1,0 +1,777 @@
+"""Functions, their calls and their schedules (contract 3, 4, 5)."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias
+
+from kvern.client.data_classes._base import (
+    CogniteFilter,
+    CogniteResource,
+    CogniteResourceList,
+    CogniteResourceWithClientRef,
+    ExternalIDTransformerMixin,
+    IdTransformerMixin,
+    InternalIdTransformerMixin,
+    WriteableCogniteResourceList,
+    WriteableCogniteResourceWithClientRef,
+)
+from kvern.client.data_classes.shared import TimestampRange
+from kvern.client.times import ms_to_datetime
+
+if TYPE_CHECKING:
+    from kvern.client import CogniteClient
+
+RunTime: TypeAlias = Literal["py310", "py311", "py312", "py313"]
+FunctionStatus: TypeAlias = Literal["Queued", "Deploying", "Ready", "Failed"]
+HANDLER_FILE_NAME = "handler.py"
+DEFAULT_LIMIT_READ = 25
+
+
+class FunctionHandle(Protocol):
+    """What is run when a function is called: a callable named `handle` with any of these keyword arguments.
+
+    Args:
+        client: A client for the project, with the rights of whoever made the call.
+        data: What the caller sent; an empty dictionary if nothing.
+        secrets: The secrets that the function was created with.
+        function_call_info: `function_id` and `call_id`, and for a scheduled call `schedule_id` and `scheduled_time`.
+
+    Returns:
+        Any value that JSON can hold.
+
+    Example:
+        >>> def handle(client, data):
+        ...     return {"sum": data["a"] + data["b"]}
+    """
+
+    def __call__(
+        self,
+        *,
+        client: CogniteClient | None = None,
+        data: dict[str, object] | None = None,
+        secrets: dict[str, str] | None = None,
+        function_call_info: dict[str, object] | None = None,
+    ) -> object:
+        """Runs the function; see the class."""
+        ...
+
+
+class FunctionCore(WriteableCogniteResourceWithClientRef["FunctionWrite"], ABC):
+    """What a function has when it is written and when it is read.
+
+    Args:
+        name: Name, 1 to 140 characters; need not be unique.
+        external_id: Your own identifier, unique among functions, at most 255 characters.
+        description: At most 500 characters.
+        owner: Who answers for it, at most 128 characters.
+        file_id: The zip of source code in the Files API.
+        function_path: The file that defines `handle`: a POSIX path, relative to the root of the zip.
+        secrets: Passed to `handle`; the values read back as `***`. Keys: lower-case letters, digits and dashes, at most
+            15 characters.
+        env_vars: Environment variables of the process.
+        cpu: Cores; `limits()` tells the range. None takes the server's default.
+        memory: Gigabytes; `limits()` tells the range. None takes the server's default.
+        runtime: The Python that runs it. None takes the server's default.
+        metadata: Your own key-value pairs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        external_id: str | None,
+        description: str | None,
+        owner: str | None,
+        file_id: int,
+        function_path: str,
+        secrets: dict[str, str] | None,
+        env_vars: dict[str, str] | None,
+        cpu: float | None,
+        memory: float | None,
+        runtime: RunTime | None,
+        metadata: dict[str, str] | None,
+    ) -> None:
+        self.name = name
+        self.file_id = file_id
+        self.external_id = external_id
+        self.description = description
+        self.owner = owner
+        self.function_path = function_path
+        self.secrets = secrets
+        self.env_vars = env_vars
+        self.cpu = cpu
+        self.memory = memory
+        self.runtime: RunTime | None = runtime
+        self.metadata = metadata
+
+
+class Function(FunctionCore):
+    """A function as the server has it.
+
+    Args:
+        id: Server-generated.
+        created_time: Milliseconds since the epoch.
+        name: Name, 1 to 140 characters; need not be unique.
+        status: `Queued`, `Deploying`, `Ready` or `Failed`.
+        file_id: The zip of source code in the Files API.
+        external_id: Your own identifier, unique among functions.
+        description: What it does.
+        owner: Who answers for it.
+        function_path: The file that defines `handle`, relative to the root of the zip.
+        secrets: The names of its secrets, each with the value `***`.
+        env_vars: Environment variables of the process.
+        cpu: Cores.
+        memory: Gigabytes.
+        runtime: The Python that runs it.
+        runtime_version: The same with major, minor and patch version.
+        metadata: Your own key-value pairs.
+        error: `message` and `trace` of a deployment that failed.
+        last_called: Milliseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        id: int,
+        created_time: int,
+        name: str,
+        status: str,
+        file_id: int,
+        external_id: str | None = None,
+        description: str | None = None,
+        owner: str | None = None,
+        function_path: str = HANDLER_FILE_NAME,
+        secrets: dict[str, str] | None = None,
+        env_vars: dict[str, str] | None = None,
+        cpu: float | None = None,
+        memory: float | None = None,
+        runtime: RunTime | None = None,
+        runtime_version: str | None = None,
+        metadata: dict[str, str] | None = None,
+        error: dict[str, Any] | None = None,
+        last_called: int | None = None,
+    ) -> None:
+        super().__init__(
+            name,
+            external_id,
+            description,
+            owner,
+            file_id,
+            function_path,
+            secrets,
+            env_vars,
+            cpu,
+            memory,
+            runtime,
+            metadata,
+        )
+        self.id = id
+        self.created_time = created_time
+        self.status = status
+        self.runtime_version = runtime_version
+        self.error = error
+        self.last_called = last_called
+
+    def as_write(self) -> FunctionWrite:
+        """What to send in order to create the same again; the values of its secrets are not known."""
+        return FunctionWrite(
+            name=self.name,
+            file_id=self.file_id,
+            external_id=self.external_id,
+            description=self.description,
+            owner=self.owner,
+            function_path=self.function_path,
+            secrets=self.secrets,
+            env_vars=self.env_vars,
+            cpu=self.cpu,
+            memory=self.memory,
+            runtime=self.runtime,
+            metadata=self.metadata,
+        )
+
+    async def call_async(self, data: dict[str, object] | None = None, wait: bool = True) -> FunctionCall:
+        """As `call`, to be awaited."""
+        return await self._cognite_client.functions.call(id=self.id, data=data, wait=wait)
+
+    def call(self, data: dict[str, object] | None = None, wait: bool = True) -> FunctionCall:
+        """Calls this function.
+
+        Args:
+            data: What `handle` gets as `data`; anything that JSON can hold. No place for secrets: whoever may read
+                calls may read it.
+            wait: Return when the call has ended; else as soon as the server has accepted it.
+
+        Returns:
+            The call.
+        """
+        from kvern.client.loop import run_sync
+
+        return run_sync(self.call_async(data, wait))
+
+    async def list_calls_async(
+        self,
+        status: str | None = None,
+        schedule_id: int | None = None,
+        start_time: dict[str, int] | None = None,
+        end_time: dict[str, int] | None = None,
+        limit: int | None = DEFAULT_LIMIT_READ,
+    ) -> FunctionCallList:
+        """As `list_calls`, to be awaited."""
+        return await self._cognite_client.functions.calls.list(
+            function_id=self.id,
+            status=status,
+            schedule_id=schedule_id,
+            start_time=start_time,
+            end_time=end_time,
+            limit=limit,
+        )
+
+    def list_calls(
+        self,
+        status: str | None = None,
+        schedule_id: int | None = None,
+        start_time: dict[str, int] | None = None,
+        end_time: dict[str, int] | None = None,
+        limit: int | None = DEFAULT_LIMIT_READ,
+    ) -> FunctionCallList:
+        """Lists the calls of this function, the newest first.
+
+        Args:
+            status: `Running`, `Completed`, `Failed` or `Timeout`.
+            schedule_id: Only calls of this schedule.
+            start_time: `min` and `max` of the start, in milliseconds since the epoch.
+            end_time: `min` and `max` of the end, in milliseconds since the epoch.
+            limit: How many at most; -1, `float("inf")` or None for all.
+        """
+        from kvern.client.loop import run_sync
+
+        return run_sync(self.list_calls_async(status, schedule_id, start_time, end_time, limit))
+
+    async def list_schedules_async(self, limit: int | None = DEFAULT_LIMIT_READ) -> FunctionSchedulesList:
+        """As `list_schedules`, to be awaited."""
+        return await self._cognite_client.functions.schedules.list(function_id=self.id, limit=limit)
+
+    def list_schedules(self, limit: int | None = DEFAULT_LIMIT_READ) -> FunctionSchedulesList:
+        """Lists the schedules of this function.
+
+        Args:
+            limit: How many at most; -1, `float("inf")` or None for all.
+        """
+        from kvern.client.loop import run_sync
+
+        return run_sync(self.list_schedules_async(limit))
+
+    async def retrieve_call_async(self, id: int) -> FunctionCall | None:
+        """As `retrieve_call`, to be awaited."""
+        return await self._cognite_client.functions.calls.retrieve(call_id=id, function_id=self.id)
+
+    def retrieve_call(self, id: int) -> FunctionCall | None:
+        """One call of this function.
+
+        Args:
+            id: Id of the call.
+
+        Returns:
+            The call, or None if there is none.
+        """
+        from kvern.client.loop import run_sync
+
+        return run_sync(self.retrieve_call_async(id))
+
+    async def update_async(self) -> None:
+        """As `update`, to be awaited."""
+        latest = await self._cognite_client.functions.retrieve(id=self.id)
+        if latest is not None:
+            self.__dict__.update({name: value for name, value in vars(latest).items() if not name.startswith("_")})
+
+    def update(self) -> None:
+        """Takes over what the server has now, the status above all. A function that is gone stays as it is."""
+        from kvern.client.loop import run_sync
+
+        run_sync(self.update_async())
+
+    async def wait_async(self, timeout: float | None = None) -> None:
+        """As `wait`, to be awaited."""
+        from kvern.client.waiting import until_deployed
+
+        await until_deployed(self, timeout)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Returns when the deployment has ended, in `Ready` or `Failed`; not part of the official SDK.
+
+        Args:
+            timeout: Seconds to wait at most; None waits for as long as it takes.
+
+        Raises:
+            TimeoutError: when the deployment has not ended by then.
+        """
+        from kvern.client.loop import run_sync
+
+        run_sync(self.wait_async(timeout))
+
+
+class FunctionWrite(FunctionCore):
+    """What is sent in order to create a function.
+
+    Args:
+        name: Name, 1 to 140 characters; need not be unique.
+        file_id: The zip of source code in the Files API.
+        external_id: Your own identifier, unique among functions.
+        description: What it does.
+        owner: Who answers for it.
+        function_path: The file that defines `handle`: a POSIX path, relative to the root of the zip.
+        secrets: Passed to `handle`; can never be read back.
+        env_vars: Environment variables of the process.
+        cpu: Cores. None takes the server's default.
+        memory: Gigabytes. None takes the server's default.
+        runtime: The Python that runs it. None takes the server's default.
+        metadata: Your own key-value pairs.
+        index_url: The package index to install from instead of the usual one; may hold a user name and password.
+        extra_index_urls: Further package indexes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        file_id: int,
+        external_id: str | None = None,
+        description: str | None = None,
+        owner: str | None = None,
+        function_path: str = HANDLER_FILE_NAME,
+        secrets: dict[str, str] | None = None,
+        env_vars: dict[str, str] | None = None,
+        cpu: float | None = None,
+        memory: float | None = None,
+        runtime: RunTime | None = None,
+        metadata: dict[str, str] | None = None,
+        index_url: str | None = None,
+        extra_index_urls: list[str] | None = None,
+    ) -> None:
+        super().__init__(
+            name,
+            external_id,
+            description,
+            owner,
+            file_id,
+            function_path,
+            secrets,
+            env_vars,
+            cpu,
+            memory,
+            runtime,
+            metadata,
+        )
+        self.index_url = index_url
+        self.extra_index_urls = extra_index_urls
+
+    def as_write(self) -> FunctionWrite:
+        """Itself."""
+        return self
+
+
+class FunctionFilter(CogniteFilter):
+    """Narrows a list of functions down; all conditions must hold.
+
+    Args:
+        name: The exact name.
+        owner: The exact owner.
+        file_id: The file that the function was made from.
+        status: `Queued`, `Deploying`, `Ready` or `Failed`.
+        external_id_prefix: How the external id begins.
+        created_time: A range, in milliseconds since the epoch.
+        metadata: Pairs that must all be there.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        owner: str | None = None,
+        file_id: int | None = None,
+        status: FunctionStatus | None = None,
+        external_id_prefix: str | None = None,
+        created_time: dict[Literal["min", "max"], int] | TimestampRange | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.owner = owner
+        self.file_id = file_id
+        self.status: FunctionStatus | None = status
+        self.external_id_prefix = external_id_prefix
+        self.created_time = created_time
+        self.metadata = metadata
+
+
+class FunctionCallsFilter(CogniteFilter):
+    """Narrows a list of calls down; all conditions must hold.
+
+    Args:
+        status: `Running`, `Completed`, `Failed` or `Timeout`.
+        schedule_id: Only calls of this schedule.
+        start_time: A range, in milliseconds since the epoch.
+        end_time: A range, in milliseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        status: str | None = None,
+        schedule_id: int | None = None,
+        start_time: dict[str, int] | TimestampRange | None = None,
+        end_time: dict[str, int] | TimestampRange | None = None,
+    ) -> None:
+        self.status = status
+        self.schedule_id = schedule_id
+        self.start_time = start_time
+        self.end_time = end_time
+
+
+class FunctionScheduleCore(WriteableCogniteResourceWithClientRef["FunctionScheduleWrite"], ABC):
+    """What a schedule has when it is written and when it is read.
+
+    Args:
+        name: Name, 1 to 140 characters.
+        function_id: Id of the function.
+        function_external_id: External id of the function.
+        description: At most 500 characters.
+        cron_expression: Five fields: minute, hour, day of month, month, day of week; in UTC.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function_id: int | None,
+        function_external_id: str | None,
+        description: str | None,
+        cron_expression: str,
+    ) -> None:
+        self.name = name
+        self.function_id = function_id
+        self.function_external_id = function_external_id
+        self.description = description
+        self.cron_expression = cron_expression
+
+
+class FunctionSchedule(FunctionScheduleCore):
+    """A schedule as the server has it.
+
+    Args:
+        id: Server-generated.
+        name: Name.
+        created_time: Milliseconds since the epoch.
+        cron_expression: Five fields, in UTC.
+        session_id: The session as which its calls run.
+        when: The cron expression in words.
+        function_id: Id of the function.
+        function_external_id: External id of the function.
+        description: What it is for.
+    """
+
+    def __init__(
+        self,
+        id: int,
+        name: str,
+        created_time: int,
+        cron_expression: str,
+        session_id: int,
+        when: str,
+        function_id: int | None = None,
+        function_external_id: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        super().__init__(name, function_id, function_external_id, description, cron_expression)
+        self.id = id
+        self.created_time = created_time
+        self.session_id = session_id
+        self.when = when
+
+    def as_write(self) -> FunctionScheduleWrite:
+        """What to send in order to create the same again; asks the server for its input data."""
+        return FunctionScheduleWrite(
+            name=self.name,
+            cron_expression=self.cron_expression,
+            function_id=self.function_id,
+            function_external_id=self.function_external_id,
+            description=self.description,
+            data=self.get_input_data(),
+        )
+
+    async def get_input_data_async(self) -> dict[str, Any] | None:
+        """As `get_input_data`, to be awaited."""
+        return await self._cognite_client.functions.schedules.get_input_data(id=self.id)
+
+    def get_input_data(self) -> dict[str, Any] | None:
+        """What the calls of this schedule get as `data`; None if nothing was given."""
+        from kvern.client.loop import run_sync
+
+        return run_sync(self.get_input_data_async())
+
+
+class FunctionScheduleWrite(FunctionScheduleCore):
+    """What is sent in order to create a schedule.
+
+    Args:
+        name: Name, 1 to 140 characters.
+        cron_expression: Five fields: minute, hour, day of month, month, day of week; in UTC.
+        function_id: Id of the function.
+        function_external_id: External id of the function.
+        description: What it is for.
+        data: What its calls get as `data`. No place for secrets.
+        nonce: From a session that was just created: on whose behalf the calls run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cron_expression: str,
+        function_id: int | None = None,
+        function_external_id: str | None = None,
+        description: str | None = None,
+        data: dict[str, Any] | None = None,
+        nonce: str | None = None,
+    ) -> None:
+        super().__init__(name, function_id, function_external_id, description, cron_expression)
+        self.data = data
+        self.nonce = nonce
+
+    def as_write(self) -> FunctionScheduleWrite:
+        """Itself."""
+        return self
+
+
+class FunctionSchedulesFilter(CogniteFilter):
+    """Narrows a list of schedules down; all conditions must hold.
+
+    Args:
+        name: The exact name.
+        function_id: Id of the function.
+        function_external_id: External id of the function.
+        created_time: A range, in milliseconds since the epoch.
+        cron_expression: The exact expression.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        function_id: int | None = None,
+        function_external_id: str | None = None,
+        created_time: dict[str, int] | TimestampRange | None = None,
+        cron_expression: str | None = None,
+    ) -> None:
+        self.name = name
+        self.function_id = function_id
+        self.function_external_id = function_external_id
+        self.created_time = created_time
+        self.cron_expression = cron_expression
+
+
+class FunctionScheduleWriteList(CogniteResourceList[FunctionScheduleWrite]):
+    """Schedules to be created."""
+
+    _RESOURCE = FunctionScheduleWrite
+
+
+class FunctionSchedulesList(
+    WriteableCogniteResourceList[FunctionScheduleWrite, FunctionSchedule], InternalIdTransformerMixin
+):
+    """Schedules."""
+
+    _RESOURCE = FunctionSchedule
+
+    def as_write(self) -> FunctionScheduleWriteList:
+        """What to send in order to create the same again."""
+        return FunctionScheduleWriteList([schedule.as_write() for schedule in self])
+
+
+class FunctionWriteList(CogniteResourceList[FunctionWrite], ExternalIDTransformerMixin):
+    """Functions to be created."""
+
+    _RESOURCE = FunctionWrite
+
+
+class FunctionList(WriteableCogniteResourceList[FunctionWrite, Function], IdTransformerMixin):
+    """Functions."""
+
+    _RESOURCE = Function
+
+    def as_write(self) -> FunctionWriteList:
+        """What to send in order to create the same again."""
+        return FunctionWriteList([function.as_write() for function in self])
+
+
+class FunctionCall(CogniteResourceWithClientRef):
+    """One call of a function.
+
+    Args:
+        id: Server-generated.
+        start_time: When it was accepted, in milliseconds since the epoch.
+        status: `Running`, `Completed`, `Failed` or `Timeout`.
+        function_id: The function.
+        end_time: When it ended, in milliseconds since the epoch.
+        scheduled_time: When it was due, in milliseconds since the epoch; only for calls of a schedule.
+        schedule_id: The schedule that made it, if one did.
+        error: `message` and `trace`, if `handle` failed.
+    """
+
+    def __init__(
+        self,
+        id: int,
+        start_time: int,
+        status: str,
+        function_id: int,
+        end_time: int | None = None,
+        scheduled_time: int | None = None,
+        schedule_id: int | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> None:
+        self.id = id
+        self.start_time = start_time
+        self.end_time = end_time
+        self.scheduled_time = scheduled_time
+        self.status = status
+        self.schedule_id = schedule_id
+        self.error = error
+        self.function_id = function_id
+
+    def as_write(self) -> NoReturn:
+        """A call cannot be written: raises `RuntimeError`."""
+        raise RuntimeError("A FunctionCall is only ever read: make a new call instead")
+
+    async def get_response_async(self) -> dict[str, object] | None:
+        """As `get_response`, to be awaited."""
+        return await self._cognite_client.functions.calls.get_response(self.id, self.function_id)
+
+    def get_response(self) -> dict[str, object] | None:
+        """What `handle` returned; None while the call runs, when it failed, and when that was what it returned."""
+        from kvern.client.loop import run_sync
+
+        return run_sync(self.get_response_async())
+
+    async def get_logs_async(self) -> FunctionCallLog:
+        """As `get_logs`, to be awaited."""
+        return await self._cognite_client.functions.calls.get_logs(self.id, self.function_id)
+
+    def get_logs(self) -> FunctionCallLog:
+        """What the call has printed so far."""
+        from kvern.client.loop import run_sync
+
+        return run_sync(self.get_logs_async())
+
+    def stream_logs_async(self) -> AsyncIterator[FunctionCallLogEntry]:
+        """As `stream_logs`, for `async for`."""
+        return self._cognite_client.functions.calls.stream_logs(self.id, self.function_id)
+
+    def stream_logs(self) -> Iterator[FunctionCallLogEntry]:
+        """What the call prints, line by line as it comes, until it has ended; not part of the official SDK."""
+        from kvern.client.loop import SyncIterator
+
+        return SyncIterator(self.stream_logs_async())
+
+    async def update_async(self) -> None:
+        """As `update`, to be awaited."""
+        latest = await self._cognite_client.functions.calls.retrieve(self.id, self.function_id)
+        if latest is None:
+            raise RuntimeError(f"Call {self.id} of function {self.function_id} does not exist any more")
+        self.take_over(latest)
+
+    def update(self) -> None:
+        """Takes over the status, end time and error that the server has now.
+
+        Raises:
+            RuntimeError: when the call is gone.
+        """
+        from kvern.client.loop import run_sync
+
+        run_sync(self.update_async())
+
+    def take_over(self, latest: FunctionCall) -> None:
+        """Takes over what can change from a newer reading of the same call."""
+        self.status = latest.status
+        self.end_time = latest.end_time
+        self.error = latest.error
+
+    async def wait_async(self) -> None:
+        """As `wait`, to be awaited."""
+        from kvern.client.waiting import until_ended
+
+        await until_ended(self)
+
+    def wait(self) -> None:
+        """Returns when the call has ended."""
+        from kvern.client.loop import run_sync
+
+        run_sync(self.wait_async())
+
+
+class FunctionCallList(CogniteResourceList[FunctionCall], InternalIdTransformerMixin):
+    """Calls."""
+
+    _RESOURCE = FunctionCall
+
+
+class FunctionCallLogEntry(CogniteResource):
+    """One line that a call printed.
+
+    Args:
+        message: The line, from stdout or stderr.
+        timestamp: When it was printed, in milliseconds since the epoch.
+    """
+
+    def __init__(self, message: str, timestamp: int | None = None) -> None:
+        self.timestamp = timestamp
+        self.message = message
+
+    def to_text(self, with_timestamp: bool = False) -> str:
+        """The line; with its time before it, if that is known and wanted."""
+        if with_timestamp and self.timestamp is not None:
+            return f"[{ms_to_datetime(self.timestamp)}] {self.message}"
+        return self.message
+
+
+class FunctionCallLog(CogniteResourceList[FunctionCallLogEntry]):
+    """What a call printed."""
+
+    _RESOURCE = FunctionCallLogEntry
+
+    def to_text(self, with_timestamps: bool = False) -> str:
+        """The lines as one text.
+
+        Args:
+            with_timestamps: Put its time before each line.
+        """
+        return "\n".join(entry.to_text(with_timestamps) for entry in self)
+
+
+class FunctionsLimits(CogniteResource):
+    """What a function may use.
+
+    Args:
+        timeout_minutes: How long a call may run.
+        cpu_cores: `min`, `max` and `default` of a call's cores.
+        memory_gb: `min`, `max` and `default` of a call's memory, in gigabytes.
+        runtimes: The Pythons that the server has.
+        response_size_mb: How large a response may be, in megabytes.
+    """
+
+    def __init__(
+        self,
+        timeout_minutes: int,
+        cpu_cores: dict[str, float],
+        memory_gb: dict[str, float],
+        runtimes: list[RunTime],
+        response_size_mb: int | None = None,
+    ) -> None:
+        self.timeout_minutes = timeout_minutes
+        self.cpu_cores = cpu_cores
+        self.memory_gb = memory_gb
+        self.runtimes: list[RunTime] = runtimes
+        self.response_size_mb = response_size_mb
+
+
+class FunctionsStatus(CogniteResource):
+    """Whether the project may use functions.
+
+    Args:
+        status: `inactive`, `requested` or `activated`.
+    """
+
+    def __init__(self, status: str) -> None:
+        self.status = status

@@ -1,0 +1,1 @@
+"""The synchronous API, written by `kvern.client.derive` from `kvern.client.api`."""
