@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -31,7 +31,8 @@ print(json.dumps([
 """
 _PATIENCE = 20.0
 
-_Answer = tuple[str, list[int | str], str, str, bool]
+Answer = tuple[str, list[int | str], str, str, bool]
+"""Implementation, `sys.version_info`, executable, `sys.base_prefix`, and whether it is a free-threaded build."""
 
 
 class Interpreters:
@@ -45,9 +46,16 @@ class Interpreters:
     Args:
         environ: where to look: `PATH`, `PYENV_ROOT`, `UV_PYTHON_INSTALL_DIR`, `XDG_DATA_HOME`, `HOME`.
         cache: a file to keep the answers in; may not exist yet.
+        ask: starts an executable and gives what it says of itself, None when it is no Python.
     """
 
-    def __init__(self, environ: Mapping[str, str] | None = None, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        cache: Path | None = None,
+        ask: Callable[[Path], Answer | None] | None = None,
+    ) -> None:
+        self._ask = ask or _ask
         self._environ = dict(os.environ if environ is None else environ)
         self._cache = cache
         self._lock = threading.Lock()
@@ -75,7 +83,7 @@ class Interpreters:
 
     def _look(self) -> dict[str, Interpreter]:
         known = self._read_cache()
-        answers: dict[str, _Answer | None] = {}
+        answers: dict[str, Answer | None] = {}
         unknown: dict[str, Path] = {}
         for executable in _real(candidates(self._environ)):
             key = f"{executable}@{executable.stat().st_mtime_ns}"
@@ -85,20 +93,20 @@ class Interpreters:
                 unknown[key] = executable
         if unknown:
             with ThreadPoolExecutor(max_workers=4, thread_name_prefix="kvern-interpreters") as pool:
-                answers.update(zip(unknown, pool.map(_ask, unknown.values()), strict=True))
+                answers.update(zip(unknown, pool.map(self._ask, unknown.values()), strict=True))
         if answers != known:
             self._write_cache(answers)
         return _newest(answer for answer in answers.values() if answer is not None)
 
-    def _read_cache(self) -> dict[str, _Answer | None]:
+    def _read_cache(self) -> dict[str, Answer | None]:
         if self._cache is None:
             return {}
         try:
-            return cast("dict[str, _Answer | None]", json.loads(self._cache.read_text()))
+            return cast("dict[str, Answer | None]", json.loads(self._cache.read_text()))
         except (OSError, ValueError):
             return {}
 
-    def _write_cache(self, answers: Mapping[str, _Answer | None]) -> None:
+    def _write_cache(self, answers: Mapping[str, Answer | None]) -> None:
         if self._cache is None:
             return
         draft = self._cache.with_name(f"{self._cache.name}.{os.getpid()}")
@@ -160,7 +168,7 @@ def _real(paths: Iterable[Path]) -> Iterator[Path]:
             yield real
 
 
-def _ask(executable: Path) -> _Answer | None:
+def _ask(executable: Path) -> Answer | None:
     """What the executable says of itself; None when it cannot be started or is no Python."""
     try:
         done = subprocess.run(
@@ -171,12 +179,12 @@ def _ask(executable: Path) -> _Answer | None:
             check=True,
             cwd="/",
         )
-        return cast("_Answer", tuple(json.loads(done.stdout)))
+        return cast("Answer", tuple(json.loads(done.stdout)))
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
 
 
-def _newest(answers: Iterable[_Answer]) -> dict[str, Interpreter]:
+def _newest(answers: Iterable[Answer]) -> dict[str, Interpreter]:
     best: dict[tuple[int, int], tuple[tuple[bool, int], Interpreter]] = {}
     for name, version, executable, prefix, free_threaded in answers:
         major, minor, micro = (int(part) for part in version[:3])

@@ -1,0 +1,208 @@
+"""Where packages come from: the operator's settings for pip and uv, the function's indexes, the requirements' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvern.build.errors import RequirementsError
+from kvern.build.operator_settings import Operator, folders_behind, operator_settings
+from kvern.build.requirements import Requirements
+from kvern.build.sources import sources
+from kvern.build.urls import Login
+
+SALT = b"0123456789abcdef"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def settings(home: Path, **environ: str) -> Operator:
+    """Those of a machine with nothing but `environ` and the files below `home`."""
+    return operator_settings({"HOME": str(home), "XDG_CONFIG_DIRS": str(home / "etc"), "PIP_CERT": "", **environ})
+
+
+def pip_conf(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def alone(home: Path) -> dict[str, str]:
+    """No configuration file of the machine that runs the tests may play a part."""
+    return {"HOME": str(home), "XDG_CONFIG_DIRS": str(home / "etc"), "PIP_CONFIG_FILE": "/dev/null"}
+
+
+def test_pips_files_in_pips_order(home: Path) -> None:
+    user, chosen = home / ".config/pip/pip.conf", home / "chosen.conf"
+    pip_conf(home / "etc/pip/pip.conf", "[global]\nindex-url = https://site.example/s\ntrusted-host = site.example\n")
+    pip_conf(
+        user, "[global]\nindex_url = https://user.example/s\n[install]\nextra-index-url = https://a/s https://b/s\n"
+    )
+    assert settings(home).index_url == "https://user.example/s"
+    assert settings(home).indexes == ["https://a/s", "https://b/s"]
+    assert settings(home).trusted_hosts == ["site.example"]
+    pip_conf(chosen, "[install]\nindex-url = https://chosen.example/s\n")
+    assert settings(home, PIP_CONFIG_FILE=str(chosen)).index_url == "https://chosen.example/s"
+    assert settings(home, PIP_INDEX_URL="https://env.example/s").index_url == "https://env.example/s"
+    assert settings(home, PIP_CONFIG_FILE="/dev/null").index_url is None
+
+
+def test_uvs_settings_win_over_pips(home: Path) -> None:
+    both = {"PIP_INDEX_URL": "https://pip.example/s", "UV_DEFAULT_INDEX": "https://uv.example/s"}
+    assert settings(home, **both).index_url == "https://uv.example/s"
+    assert settings(home, UV_INDEX_URL="https://old.example/s").index_url == "https://old.example/s"
+
+
+def test_indexes_of_uv_and_pip_add_up(home: Path) -> None:
+    found = operator_settings(
+        alone(home)
+        | {
+            "UV_INDEX": "mine=https://a.example/s https://b.example/s",
+            "UV_EXTRA_INDEX_URL": "https://c.example/s",
+            "PIP_EXTRA_INDEX_URL": "https://d.example/s",
+            "UV_INDEX_MINE_USERNAME": "user",
+            "UV_INDEX_MINE_PASSWORD": "s3cret",
+        }
+    )
+    assert found.indexes == [
+        "mine=https://a.example/s", "https://b.example/s", "https://c.example/s", "https://d.example/s",
+    ]  # fmt: skip
+    assert found.env["UV_INDEX_MINE_PASSWORD"] == "s3cret"
+    assert "s3cret" in found.secrets
+
+
+def test_a_default_index_in_uvs_file_stands_before_pips(home: Path) -> None:
+    pip_conf(home / ".config/uv/uv.toml", '[[index]]\nurl = "https://u:s3cret@uv.example/s"\ndefault = true\n')
+    found = operator_settings(alone(home) | {"PIP_INDEX_URL": "https://pip.example/s"})
+    assert found.index_url is None
+    assert found.env["XDG_CONFIG_HOME"] == str(home / ".config")
+    assert home / ".config/uv/uv.toml" in found.files
+    assert any("s3cret" in url for url in found.urls)
+
+
+def test_places_that_do_not_exist_are_left_out(home: Path) -> None:
+    (home / "simple").mkdir()
+    (home / "whe,els").mkdir()
+    found = operator_settings(
+        alone(home)
+        | {
+            "PIP_EXTRA_INDEX_URL": f"file://{home}/simple file://{home}/gone https://a.example/s",
+            "PIP_FIND_LINKS": f"{home}/whe,els {home}/gone https://b.example/page",
+        }
+    )
+    assert found.indexes == [f"file://{home}/simple", "https://a.example/s"]
+    assert found.find_links == [f"file://{home}/whe%2Cels", "https://b.example/page"]
+    assert set(found.files) >= {home / "simple"}
+
+
+def test_certificates_proxies_and_patience(home: Path) -> None:
+    found = operator_settings(
+        alone(home)
+        | {
+            "PIP_CERT": "/ca/pip.pem",
+            "PIP_PROXY": "proxy.example:3128",
+            "PIP_DEFAULT_TIMEOUT": "90",
+            "NO_PROXY": "localhost",
+            "PIP_NO_INDEX": "1",
+        }
+    )
+    assert found.env["SSL_CERT_FILE"] == "/ca/pip.pem"
+    assert found.env["HTTPS_PROXY"] == found.env["HTTP_PROXY"] == "http://proxy.example:3128"
+    assert (found.env["UV_HTTP_TIMEOUT"], found.env["NO_PROXY"], found.no_index) == ("90", "localhost", True)
+    assert Path("/ca/pip.pem") in found.files
+
+
+def test_what_is_set_for_all_programs_wins_over_pips(home: Path) -> None:
+    general = {"SSL_CERT_FILE": "/ca/all.pem", "https_proxy": "http://all.example:1", "UV_HTTP_TIMEOUT": "5"}
+    pips = {"PIP_CERT": "/ca/pip.pem", "PIP_PROXY": "http://pip.example:2", "PIP_TIMEOUT": "90"}
+    env = operator_settings(alone(home) | general | pips).env
+    assert (env["SSL_CERT_FILE"], env["https_proxy"], env["UV_HTTP_TIMEOUT"]) == tuple(general.values())
+    assert "HTTPS_PROXY" not in env
+
+
+def test_requests_bundle_is_taken_when_nothing_else_is_said(home: Path) -> None:
+    assert operator_settings(alone(home) | {"REQUESTS_CA_BUNDLE": "/ca/r.pem"}).env["SSL_CERT_FILE"] == "/ca/r.pem"
+    assert operator_settings(alone(home) | {"CURL_CA_BUNDLE": str(home)}).env["SSL_CERT_DIR"] == str(home)
+
+
+def test_nothing_else_of_the_servers_environment_gets_in(home: Path) -> None:
+    others = {
+        "KVERN_MASTER_KEY": "k",
+        "AWS_SECRET_ACCESS_KEY": "a",
+        "UV_PYTHON": "x",
+        "UV_PUBLISH_TOKEN": "t",
+        "PATH": "p",
+    }
+    assert operator_settings(alone(home) | others).env == operator_settings(alone(home)).env
+
+
+def test_broken_files_are_no_harm(home: Path) -> None:
+    pip_conf(home / ".config/pip/pip.conf", "no section\n[[[")
+    pip_conf(home / ".config/uv/uv.toml", "= =")
+    assert settings(home).index_url is None
+
+
+def test_the_nearest_index_wins_and_further_ones_add_up(home: Path) -> None:
+    environ = alone(home) | {"PIP_INDEX_URL": "https://op/s", "PIP_EXTRA_INDEX_URL": "https://op-extra/s"}
+    own = Requirements(index_url="https://file/s", extra_index_urls=["https://file-extra/s"])
+    assert sources(Requirements(), None, [], environ).env["UV_DEFAULT_INDEX"] == "https://op/s"
+    assert sources(Requirements(), "https://fn/s", [], environ).env["UV_DEFAULT_INDEX"] == "https://fn/s"
+    env = sources(own, "https://fn/s", ["https://fn-extra/s"], environ).env
+    assert env["UV_DEFAULT_INDEX"] == "https://file/s"
+    assert env["UV_INDEX"] == "https://file-extra/s https://fn-extra/s https://op-extra/s"
+    assert env["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///srv/simple", "/srv/simple", "https://a/s https://b/s", "https://[", "x\ny", "http:"]
+)
+def test_a_functions_index_must_be_a_web_address(home: Path, url: str) -> None:
+    with pytest.raises(RequirementsError, match=r"^indexUrl: "):
+        sources(Requirements(), url, [], alone(home))
+    with pytest.raises(RequirementsError, match=r"^extraIndexUrls: "):
+        sources(Requirements(), None, [url], alone(home))
+
+
+def test_logins_go_to_netrc_before_the_operators(home: Path) -> None:
+    (home / ".netrc").write_text("machine op.example login o password op-secret\n")
+    found = sources(Requirements(logins=[Login("h.example", "u", "fn-secret")]), None, [], alone(home))
+    assert found.netrc.splitlines() == [
+        "machine h.example login u password fn-secret",
+        "machine op.example login o password op-secret",
+    ]
+    assert "fn-secret" not in found.scrub("fn-secret")
+
+
+def test_every_credential_is_scrubbed(home: Path) -> None:
+    environ = alone(home) | {
+        "PIP_INDEX_URL": "https://u:secret-1@op/s",
+        "UV_INDEX": "mine=https://u:secret-2@op/s",
+        "HTTPS_PROXY": "http://u:secret-3@proxy:1",
+        "UV_INDEX_MINE_PASSWORD": "secret-4",
+        "UV_FIND_LINKS": "https://u:secret-5@op/page",
+    }
+    own = Requirements(extra_index_urls=["https://u:secret-6@h/s"])
+    found = sources(own, "https://u:secret-7@h/s", ["https://secret-8@h/s"], environ)
+    assert found.scrub(" ".join(f"secret-{number}" for number in range(1, 9))) == " ".join(["****"] * 8)
+
+
+def test_the_digest_tells_sources_apart_and_gives_nothing_away(home: Path) -> None:
+    one = sources(Requirements(), "https://u:one@h/s", [], alone(home))
+    two = sources(Requirements(), "https://u:two@h/s", [], alone(home))
+    assert one.digest(SALT) == sources(Requirements(), "https://u:one@h/s", [], alone(home)).digest(SALT)
+    assert len({one.digest(SALT), two.digest(SALT), one.digest(b"another salt....")}) == 3
+
+
+def test_the_folders_behind_a_local_index(tmp_path: Path) -> None:
+    page = tmp_path / "simple" / "six" / "index.html"
+    page.parent.mkdir(parents=True)
+    (tmp_path / "simple" / "own").mkdir()
+    page.write_text(
+        '<a href="../../files/six.whl#sha256=ab">six</a> <a href="https://h/other/x.whl">x</a>'
+        f"<A HREF='file://{tmp_path}/more/six.whl'>six</A> <a href='../own/y.whl'>y</a>"
+    )
+    assert folders_behind(tmp_path / "simple") == [tmp_path / "files", tmp_path / "more", tmp_path / "simple"]
+    assert folders_behind(tmp_path / "none") == [tmp_path / "none"]
