@@ -46,7 +46,9 @@ _groups = {title: Group(title, sort_key=place) for place, title in enumerate(VER
 for _title, _verbs in VERBS.items():
     for _name, _path in _verbs.items():
         app.command(_path, name=_name, group=_groups[_title])
-app.register_install_completion_command(group=_groups["This command"], help="Install completion for this shell.")
+app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType]
+    group=_groups["This command"], help="Install completion for this shell."
+)
 for _flag in ("--help", "--version"):
     app[_flag].group = _groups["This command"]
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ast
 import io
-import os
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kvern.cli.complaint import Complaint
 
 HANDLER = "handler.py"
-_LEFT_OUT = frozenset({"__pycache__", "node_modules", "venv"})
 _OLDEST_IN_A_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
@@ -36,7 +33,8 @@ def pack(path: Path, handler: str | None = None) -> Bundle:
     """Make a bundle of a folder, a `.zip` or a single `.py` file.
 
     Args:
-        path: what to pack. Of a folder, names that begin with a dot, `__pycache__`, `venv` and `node_modules` stay out.
+        path: what to pack. Of a folder, names that begin with a dot stay out, and so does what the client leaves out:
+            caches, virtual environments, and what `.gitignore` and `.funcignore` say.
         handler: the entry file, relative to the folder or in the zip; `handler.py` unless given.
 
     Raises:
@@ -54,15 +52,18 @@ def pack(path: Path, handler: str | None = None) -> Bundle:
 
 
 def _folder(path: Path, handler: str | None) -> Bundle:
-    files = {file.relative_to(path).as_posix(): file for file in _files(path)}
-    entry = _entry(handler, files, path)
-    return Bundle(path.resolve().name, entry, _zip({name: file.read_bytes() for name, file in files.items()}))
+    from kvern.client.bundle import files_of
+
+    # Hidden files are where passwords lie (`.env`), and the data of a service (`.kvern`).
+    names = [name for name in files_of(path) if not any(part.startswith(".") for part in PurePosixPath(name).parts)]
+    entry = _entry(handler, names, path)
+    return Bundle(path.resolve().name, entry, _zip({name: (path / name).read_bytes() for name in names}))
 
 
 def _archive(path: Path, handler: str | None) -> Bundle:
     with zipfile.ZipFile(path) as archive:
-        files = dict.fromkeys(name.removeprefix("./") for name in archive.namelist())
-    return Bundle(path.stem, _entry(handler, files, path), path.read_bytes())
+        names = [name.removeprefix("./") for name in archive.namelist()]
+    return Bundle(path.stem, _entry(handler, names, path), path.read_bytes())
 
 
 def _script(path: Path, handler: str | None) -> Bundle:
@@ -75,24 +76,15 @@ def _script(path: Path, handler: str | None) -> Bundle:
     return Bundle(path.stem, HANDLER, _zip(files))
 
 
-def _entry(handler: str | None, files: dict[str, Path] | dict[str, None], path: Path) -> str:
+def _entry(handler: str | None, names: list[str], path: Path) -> str:
     entry = handler or HANDLER
-    if PurePosixPath(entry).as_posix() in files:
+    if PurePosixPath(entry).as_posix() in names:
         return entry
-    others = sorted(name for name in files if name.endswith(".py") and "/" not in name)
+    others = sorted(name for name in names if name.endswith(".py") and "/" not in name)
     if len(others) > 5:
         others = [*others[:5], "…"]
     there = f"it has {', '.join(others)}" if others else "it has no .py file at its top"
     raise Complaint(f"there is no {entry} in {path}; {there}. Name the entry file with --function-path", exit_code=2)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _LEFT_OUT and not name.startswith("."))
-        for name in sorted(files):
-            file = Path(root, name)
-            if not name.startswith(".") and not name.endswith(".pyc") and file.is_file():
-                yield file
 
 
 def _zip(files: dict[str, bytes]) -> bytes:
@@ -114,8 +106,10 @@ def requirements(source: str) -> list[str]:
         source: the text of the handler's file.
 
     Raises:
-        Complaint: when it is not Python.
+        Complaint: when it is not Python, or a line is no requirement.
     """
+    from kvern.client.requirements import docstring_requirements
+
     try:
         module = ast.parse(source)
     except SyntaxError as error:
@@ -125,9 +119,7 @@ def requirements(source: str) -> list[str]:
         for node in module.body
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == "handle"
     ]
-    lines = (ast.get_docstring(handlers[-1]) or "").splitlines() if handlers else []
-    stripped = [line.strip() for line in lines]
-    if "[requirements]" not in stripped or "[/requirements]" not in stripped:
-        return []
-    inside = stripped[stripped.index("[requirements]") + 1 : stripped.index("[/requirements]")]
-    return [line for line in inside if line and not line.startswith("#")]
+    try:
+        return docstring_requirements(ast.get_docstring(handlers[-1]) or "") if handlers else []
+    except ValueError as error:
+        raise Complaint(f"the handler's docstring: {error}") from None

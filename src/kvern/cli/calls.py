@@ -54,7 +54,7 @@ def call(
             output.note(f"Call {made.id} is on its way: kvern logs {made.id} --follow")
         return 0
 
-    tail = Tail(made, None if options.json else lambda line: output.note(line["message"]))
+    tail = Tail(client, made, None if options.json else lambda line: output.note(line["message"]))
     over = tail.follow(None if timeout is None else time.monotonic() + timeout)
     if not over:
         output.note(f"kvern: call {made.id} still runs after {timeout:g} s: kvern logs {made.id} --follow")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from cyclopts import Parameter
 
@@ -14,7 +14,7 @@ from kvern.cli.options import DEFAULT, Options
 
 if TYPE_CHECKING:
     from kvern.client import CogniteClient
-    from kvern.client.data_classes.functions import Function, FunctionSchedule
+    from kvern.client.data_classes.functions import Function, FunctionSchedule, RunTime
 
 _POLL = 0.2  # seconds
 
@@ -28,7 +28,7 @@ def deploy(
     function_path: str | None = None,
     runtime: str | None = None,
     secret: tuple[str, ...] = (),
-    secret_file: Path | None = None,
+    secret_file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     env: tuple[str, ...] = (),
     description: str | None = None,
     owner: str | None = None,
@@ -84,7 +84,7 @@ def deploy(
         packed.content, name=f"{called.replace('/', '-')}.zip", external_id=external_id, overwrite=True
     )
     old = client.functions.retrieve(external_id=external_id)
-    schedules = client.functions.schedules.list(function_id=old.id, limit=None) if old else []
+    schedules = list(client.functions.schedules.list(function_id=old.id, limit=None)) if old else []
     inputs_of = {one.id: client.functions.schedules.get_input_data(one.id) for one in schedules}
     if old:
         client.functions.delete(id=old.id)
@@ -99,7 +99,7 @@ def deploy(
         env_vars=env_vars or None,
         cpu=cpu,
         memory=memory,
-        runtime=runtime,
+        runtime=cast("RunTime | None", runtime),  # the service knows which there are
         metadata=facts or None,
         index_url=index_url,
         extra_index_urls=list(extra_index_url) or None,

@@ -13,7 +13,7 @@ from kvern.cli.options import DEFAULT, Options
 
 if TYPE_CHECKING:
     from kvern.client import CogniteClient
-    from kvern.client.data_classes.functions import FunctionCall
+    from kvern.client.data_classes.functions import FunctionCall, FunctionCallLogEntry
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds
 
@@ -22,11 +22,15 @@ class Tail:
     """The log of one call, read as it grows.
 
     Args:
+        client: what reads.
         call: the call; its status is brought up to date.
         show: takes each new line as the API gives it: `message`, and `timestamp` in ms since the epoch.
     """
 
-    def __init__(self, call: FunctionCall, show: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self, client: CogniteClient, call: FunctionCall, show: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        self._client = client
         self._call = call
         self._show = show
         self.lines: list[dict[str, Any]] = []
@@ -34,11 +38,8 @@ class Tail:
 
     def read(self) -> None:
         """Take what is new."""
-        known = len(self.lines)
-        self.lines = self._call.get_logs().dump()
-        if self._show:
-            for line in self.lines[known:]:
-                self._show(line)
+        for entry in self._call.get_logs()[len(self.lines) :]:
+            self._take(entry)
 
     def follow(self, until: float | None = None) -> bool:
         """Read until the call has ended.
@@ -49,16 +50,26 @@ class Tail:
         Returns:
             Whether the call has ended.
         """
+        if until is None:
+            for entry in self._client.functions.calls.stream_logs(self._call.id, function_id=self._call.function_id):
+                self._take(entry)
+            self._call.update()
+            return True
         wait = _SHORTEST_WAIT
         while self._call.status == "Running":
-            if until is not None and time.monotonic() >= until:
+            if time.monotonic() >= until:
                 return False
-            time.sleep(wait if until is None else max(0.0, min(wait, until - time.monotonic())))
+            time.sleep(max(0.0, min(wait, until - time.monotonic())))
             wait = min(wait * 1.5, _LONGEST_WAIT)
             self.read()
             self._call.update()
         self.read()
         return True
+
+    def _take(self, entry: FunctionCallLogEntry) -> None:
+        self.lines.append(entry.dump())
+        if self._show:
+            self._show(self.lines[-1])
 
 
 def logs(
@@ -86,8 +97,9 @@ def logs(
         function: The function of the call, which is found more quickly then.
         timestamps: Begin each line with its time.
     """
-    found = _find(connection.connect(options), call, function)
-    tail = Tail(found, _json_line if options.json else _timed_line if timestamps else _line)
+    client = connection.connect(options)
+    found = _find(client, call, function)
+    tail = Tail(client, found, _json_line if options.json else _timed_line if timestamps else _line)
     if not follow:
         tail.read()
         return 0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-_EVERYWHERE = Group.create_ordered("Everywhere")
+_EVERYWHERE = Group("Everywhere", sort_key=1)
 
 
 @Parameter(name="*")

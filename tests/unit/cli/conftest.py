@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,6 +166,18 @@ class Twin:
 class _Calls:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
+
+    def stream_logs(self, call_id: int, function_id: int) -> Iterator[LogLine]:
+        call = self._twin.made_calls[call_id]
+        seen = 0
+        while True:
+            ended = call.status != "Running"
+            yield from call.get_logs()[seen:]
+            seen = len(call.lines)
+            if ended:
+                return
+            assert call.script, "the call would run for ever"
+            call.update()
 
     def retrieve(self, call_id: int, function_id: int) -> Call | None:
         call = self._twin.made_calls.get(call_id)

@@ -38,7 +38,14 @@ def test_a_folder_becomes_a_zip_with_its_files_at_the_root(tmp_path: Path) -> No
 
 def test_hidden_names_and_caches_stay_behind(tmp_path: Path) -> None:
     folder = write(
-        tmp_path, "handler.py", ".env", ".git/config", "__pycache__/handler.pyc", "old.pyc", "venv/bin/x", "a/.b/c.py"
+        tmp_path,
+        "handler.py",
+        ".env",
+        ".git/config",
+        "__pycache__/handler.pyc",
+        "old.pyc",
+        "venv/pyvenv.cfg",
+        "a/.b/c.py",
     )
 
     assert names(bundle.pack(folder)) == ["handler.py"]
