@@ -14,8 +14,12 @@ from kvern.host.call import HandlerError, Order, Outcome, Verdict
 from kvern.host.limits import Limits
 from kvern.host.lines import Lines
 from kvern.host.worker import NotLoadedError, Worker
-from kvern.host.zygote import BoxError, Zygote
+from kvern.host.zygote import BoxDiedError, BoxError, Zygote
 from kvern.sandbox import Sandbox
+
+
+DEATHS = 3
+"""How many boxes in a row may die before a handler is loaded, until a call that waits is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class Host:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
     _growing: int = 0  # workers that are not loaded yet, those not forked yet among them
     _unforked: int = 0
+    _deaths: int = 0
     _stopped: EndedError | None = None
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -103,7 +108,7 @@ class Host:
         | failure                                        | the call          | the worker     | the box, other calls  |
         |------------------------------------------------|-------------------|----------------|-----------------------|
         | the box cannot be started                      | CRASHED           | none           | next call tries anew  |
-        | no worker can be forked                        | CRASHED           | none           | go on                 |
+        | no worker can be forked, thrice                | CRASHED           | none           | go on                 |
         | the handler cannot be loaded, takes too long   | NOT_LOADED        | dead           | go on                 |
         | `access` or `on_begin` raises                  | the same, not run | goes on        | go on                 |
         | handle raises, its response is unusable        | RAISED, UNUSABLE  | goes on        | go on                 |
@@ -252,6 +257,7 @@ class Host:
             and len(self._workers) + self._unforked < self.terms.max_workers
         ):
             self._growing += 1
+            self._unforked += 1
             self._keep(asyncio.get_running_loop().create_task(self._start_worker()))
 
     async def _start_worker(self) -> None:
@@ -259,7 +265,12 @@ class Host:
         try:
             worker = await self._fork()
             await worker.load(self.terms.load_timeout)
+            self._deaths = 0
             self._free(worker)
+        except BoxDiedError as error:
+            self._deaths += 1
+            if self._deaths >= DEATHS:
+                trouble = error
         except (BoxError, HandlerError) as error:
             trouble = error
         except OSError as error:
@@ -272,7 +283,6 @@ class Host:
         self._grow()
 
     async def _fork(self) -> Worker:
-        self._unforked += 1
         try:
             if self._zygote is None:
                 folder = self.folder / f"{self.revision.id}-{os.urandom(4).hex()}"

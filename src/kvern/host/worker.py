@@ -17,7 +17,7 @@ from kvern.host import processes
 from kvern.host.call import Access, HandlerError, Order, Outcome, Verdict
 from kvern.host.limits import Limits
 from kvern.host.output import Output
-from kvern.host.zygote import BoxError, Zygote
+from kvern.host.zygote import BoxDiedError, BoxError, Zygote
 from kvern.runner import frames
 
 HELLO_TIMEOUT = 10.0
@@ -30,6 +30,8 @@ META_LIMIT = 1 << 20
 """Bytes that a worker may say beside the response."""
 
 CREDENTIALS = struct.Struct("3i")
+
+LOST_WORDS = "the worker lost its connection to the service: did handle close descriptors that are not its own?"
 
 VERDICTS = {
     frames.RAISED: Verdict.RAISED,
@@ -211,10 +213,13 @@ class Worker(asyncio.Protocol):
         if verdict is not Verdict.TIMED_OUT and self._seat.out_of_pids():
             message += f" (it had reached its limit of {self._seat.pids} processes and threads)"
         if not self._hello.done():
-            self._hello.set_exception(BoxError(reason or message))
+            self._hello.set_exception(BoxDiedError(reason or message))
             self._hello.exception()
+        if not self._loaded.done() and code is None and self._sentence is None:
+            self._loaded.set_exception(BoxDiedError(message))
+            self._loaded.exception()
         if not self._loaded.done():
-            trouble = message if self._sentence or code is None else f"{message}, while the handler was loaded"
+            trouble = message if self._sentence else f"{message}, while the handler was loaded"
             self._loaded.set_exception(NotLoadedError(trouble, "", self._output.early()))
             self._loaded.exception()
         if self._outcome is not None:
@@ -231,6 +236,8 @@ class Worker(asyncio.Protocol):
             return Verdict.OUT_OF_MEMORY, f"the call needed too much memory: {self._seat.memory_words()}"
         if code is None:
             return Verdict.CRASHED, f"the processes of the function died: {reason}"
+        if code == frames.LOST:
+            return Verdict.CRASHED, LOST_WORDS
         if code >= 0:
             return Verdict.CRASHED, f"the worker ended by os._exit({code})"
         return Verdict.CRASHED, f"the worker {processes.ending(code)}"
@@ -271,7 +278,7 @@ class Worker(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The worker's socket was closed: it is dead, as the zygote will tell, or `handle` closed what is not its."""
         if not self.dead and self._sentence is None:
-            self._loop.call_later(1, self.kill, Verdict.CRASHED, "the worker lost its connection to the service")
+            self._loop.call_later(1, self.kill, Verdict.CRASHED, LOST_WORDS)
 
     def data_received(self, data: bytes) -> None:
         """Part of an answer, mostly all of it."""

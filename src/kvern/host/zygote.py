@@ -31,6 +31,10 @@ class BoxError(Exception):
     """The box could not be started, or died."""
 
 
+class BoxDiedError(BoxError):
+    """The box died after it had been started."""
+
+
 class Zygote:
     """A running box with a zygote in it.
 

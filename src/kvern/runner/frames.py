@@ -29,6 +29,9 @@ UNUSABLE = 7
 NO_MEMORY = 8
 """From it, instead of RETURNED: meta `message`, `trace`. Any answer's meta may say `spent`: why to use it no more."""
 
+LOST = 113
+"""With this status a worker leaves that can no longer reach the server: its handler closed what is not its."""
+
 ANSWERS = frozenset({RETURNED, RAISED, UNUSABLE, NO_MEMORY})
 
 

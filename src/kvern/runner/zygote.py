@@ -18,6 +18,7 @@ import time
 from typing import NoReturn
 
 from . import worker
+from .frames import LOST
 from .process import be_subreaper, children
 
 
@@ -87,8 +88,10 @@ def fork(control: socket.socket, number: int, passed: list[int], workers: dict[i
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 control.close()
                 worker.run(socket.socket(fileno=call), log)
+            except OSError:
+                os._exit(LOST)
             finally:
-                os._exit(70)
+                os._exit(1)
         workers[pid] = number
     os.close(call)
     os.close(log)

@@ -1,0 +1,1150 @@
+"""What every engine guarantees, whatever the handler does: run against each sandbox that this machine can have."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import venv
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvern.build.revision import Environment, Interpreter, Revision
+from kvern.engine import Access, Engine, HandlerError, LogLine, Order, Outcome, Verdict
+from kvern.engine.local import LocalEngine
+from kvern.host import cgroups
+from kvern.host.host import Terms
+from kvern.host.limits import Allowance
+from kvern.sandbox import Sandbox
+from kvern.sandbox.detect import choose
+from kvern.sandbox.plain import Plain
+
+MEGA = 1_000_000
+
+STUB_SDK = '''
+class Token:
+    def __init__(self, token): self.token = token
+
+class ClientConfig:
+    def __init__(self, client_name, project, base_url, credentials):
+        self.client_name, self.project, self.base_url, self.credentials = client_name, project, base_url, credentials
+
+class CogniteClient:
+    def __init__(self, config): self.config = config
+
+class global_config:
+    disable_pypi_version_check = False
+'''
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    path = tmp_path_factory.mktemp("environment") / "venv"
+    venv.create(path, symlinks=True)
+    package = next(path.glob("lib/python*/site-packages")) / "cognite" / "client"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(STUB_SDK)
+    (package / "credentials.py").write_text("from cognite.client import Token\n")
+    return Environment("key", path, interpreter_of(path), "")
+
+
+def interpreter_of(environment: Path) -> Interpreter:
+    script = "import sys; print(sys.base_prefix, '%d.%d.%d' % sys.version_info[:3])"
+    prefix, version = subprocess.check_output([environment / "bin/python", "-c", script], text=True).split()
+    return Interpreter("py311", version, (environment / "bin/python").resolve(), Path(prefix))
+
+
+@dataclass
+class Result:
+    """An outcome with the lines that came before it."""
+
+    outcome: Outcome
+    lines: list[str]
+    stamps: list[int]
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.outcome.verdict
+
+    @property
+    def value(self) -> Any:
+        assert self.outcome.verdict is Verdict.RETURNED, self
+        assert self.outcome.response is not None
+        return json.loads(self.outcome.response)
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclass
+class Bench:
+    """An engine, and functions made from source for it."""
+
+    engine: Engine
+    environment: Environment
+    folder: Path
+    sandbox: Sandbox
+    numbers: count[int] = field(default_factory=lambda: count(1))
+
+    def function(self, source: str = "", handler: str = "handler.py", files: dict[str, str] | None = None, **settings: Any) -> Revision:
+        number = next(self.numbers)
+        code = self.folder / f"code{number}"
+        for name, text in {handler: source, **(files or {})}.items():
+            path = code / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text))
+        return Revision(f"r{number}", number, code, handler, settings.pop("environment", self.environment), **settings)
+
+    async def call(self, function: Revision | str, data: Any = None, **settings: Any) -> Result:
+        if isinstance(function, str):
+            function = self.function(function)
+        lines: list[LogLine] = []
+        outcome = await self.engine.run(function, self.order(data, lines, **settings))
+        before = len(lines)
+        await asyncio.sleep(0)
+        assert len(lines) == before, "a log line came after the outcome"
+        return Result(outcome, [line.message for line in lines], [line.timestamp for line in lines])
+
+    def order(self, data: Any = None, lines: list[LogLine] | None = None, **settings: Any) -> Order:
+        values: dict[str, Any] = {
+            "call_id": next(self.numbers),
+            "data": json.dumps({} if data is None else data).encode(),
+            "timeout": 20.0,
+            "response_limit": MEGA,
+            "log_limit": MEGA,
+            "on_log": [].extend if lines is None else lines.extend,
+            "access": lambda: Access("http://localhost:1", "project", "token"),
+        }
+        return Order(**{**values, **settings})
+
+    async def goes_on(self, function: Revision | None = None) -> None:
+        """The service still runs calls: of a new function, and of the one that misbehaved."""
+        assert (await self.call("def handle(data): return data", {"well": True})).value == {"well": True}
+        if function is not None:
+            assert (await self.call(function, {"behave": True})).value == "well"
+
+
+def sandboxes() -> list[Any]:
+    chosen, why = choose("auto")
+    mark = pytest.mark.skipif(not chosen.is_boundary, reason=why)
+    return [pytest.param(chosen, id="bubblewrap", marks=mark), pytest.param(Plain(), id="plain")]
+
+
+@pytest.fixture(params=sandboxes())
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    return request.param
+
+
+@pytest.fixture
+async def bench(sandbox: Sandbox, environment: Environment, tmp_path: Path) -> AsyncIterator[Bench]:
+    engine = LocalEngine(sandbox, tmp_path / "run", Terms(max_workers=4, load_timeout=10))
+    await engine.start()
+    yield Bench(engine, environment, tmp_path, sandbox)
+    await engine.stop()
+    assert processes_with(str(tmp_path)) == []
+    assert not list((tmp_path / "run").iterdir())
+    hierarchy = cgroups.find()
+    if hierarchy is not None:
+        for folder in hierarchy.folders.values():
+            assert not list(folder.glob(f"{cgroups.server_name()}*"))
+
+
+def processes_with(word: str) -> list[int]:
+    """The live processes of this machine that have `word` in their command line or environment."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+                if word.encode() in text:
+                    found.append(int(entry.name))
+    return found
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        await asyncio.sleep(0.01)
+
+
+# What handle is given
+
+
+async def test_handle_gets_by_keyword_what_it_takes_and_nothing_else(bench: Bench) -> None:
+    function = bench.function("def handle(secrets, data): return [data, secrets]", secrets={"key": "s3cret"})
+    assert (await bench.call(function, {"a": [1, None, "ø"]})).value == [{"a": [1, None, "ø"]}, {"key": "s3cret"}]
+
+
+async def test_data_may_be_any_json_value(bench: Bench) -> None:
+    function = bench.function("def handle(data): return data")
+    for value in (None, 0, "x", [1], {"deep": {"er": 1e9}}, True):
+        assert (await bench.call(function, value)).value == ({} if value is None else value)
+    assert (await bench.call(function, data=None)).value == {}
+
+
+async def test_nine_megabytes_of_data_arrive(bench: Bench) -> None:
+    function = bench.function("def handle(data): return len(data['x'])")
+    assert (await bench.call(function, {"x": "y" * 9 * MEGA})).value == 9 * MEGA
+
+
+async def test_function_call_info_holds_integers_and_the_schedule_only_when_there_is_one(bench: Bench) -> None:
+    function = bench.function("def handle(function_call_info): return function_call_info")
+    manual = await bench.call(function, call_id=2**53 - 1)
+    assert manual.value == {"function_id": function.function_id, "call_id": 2**53 - 1}
+    scheduled = await bench.call(function, call_id=77, schedule_id=5, scheduled_time=1_795_290_060_000)
+    assert scheduled.value == {
+        "function_id": function.function_id,
+        "call_id": 77,
+        "schedule_id": 5,
+        "scheduled_time": 1_795_290_060_000,
+    }
+
+
+async def test_secrets_are_a_fresh_dict_for_each_call(bench: Bench) -> None:
+    function = bench.function("def handle(secrets): secrets['n'] = secrets.get('n', 0) + 1; return secrets")
+    assert (await bench.call(function)).value == {"n": 1}
+    assert (await bench.call(function)).value == {"n": 1}
+
+
+async def test_secrets_are_in_no_command_line_and_no_environment(bench: Bench) -> None:
+    source = """
+        import os, time
+        def handle(secrets):
+            print("begun")
+            time.sleep(0.3)
+            return [secrets["k"], "very-secret" in str(os.environ)]
+    """
+    lines: list[LogLine] = []
+    function = bench.function(source, secrets={"k": "very-secret"})
+    running = asyncio.create_task(bench.engine.run(function, bench.order(lines=lines)))
+    await until(lambda: bool(lines))
+    assert processes_with("very-secret") == []
+    assert (await running).response == b'["very-secret",false]'
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("def handle(): return 'none'", "none"),
+        ("async def handle(data): return ['async', data]", ["async", {}]),
+        ("import asyncio\nasync def handle(data): await asyncio.sleep(0); return 1", 1),
+        ("def handle(**kwargs): return sorted(kwargs)", ["client", "data", "function_call_info", "secrets"]),
+        ("def handle(data, *, secrets): return 'keyword only'", "keyword only"),
+        ("def handle(data, extra=3): return extra", 3),
+        ("handle = lambda data: 'lambda'", "lambda"),
+        ("class App:\n    __name__ = 'handle'\n    def __call__(self, data, secrets): return 'object'\nhandle = App()", "object"),
+        ("class App:\n    async def __call__(self, data): return 'async object'\nhandle = App()", "async object"),
+        ("import functools\ndef f(n, data): return n\nhandle = functools.partial(f, 4)", 4),
+        (
+            "import functools\ndef twice(f):\n    @functools.wraps(f)\n    def g(*a, **k): return [f(*a, **k)] * 2\n    return g\n"
+            "@twice\ndef handle(data): return 'd'",
+            ["d", "d"],
+        ),
+    ],
+)  # fmt: skip
+async def test_handle_may_be_any_callable(bench: Bench, source: str, value: Any) -> None:
+    assert (await bench.call(source)).value == value
+
+
+async def test_annotations_of_handle_may_name_what_is_not_imported(bench: Bench) -> None:
+    source = """
+        def handle(client: CogniteClient, data: dict[str, pd.DataFrame] = None, *, secrets: "x y" = 1) -> Result:
+            return [handle.__annotations__["client"], handle.__code__.co_firstlineno]
+    """
+    assert (await bench.call(source)).value == ["CogniteClient", 2]
+
+
+async def test_other_annotations_are_left_alone(bench: Bench) -> None:
+    result = await bench.call("def other(x: Missing): ...\ndef handle(data): return 1")
+    if sys.version_info < (3, 14):
+        assert result.verdict is Verdict.NOT_LOADED
+        assert result.outcome.message == "NameError: name 'Missing' is not defined"
+    kept = "def other(x: int): ...\ndef handle(data): return other.__annotations__['x'] is int"
+    assert (await bench.call(kept)).value is True
+
+
+async def test_modules_of_the_bundle_are_imported_from_its_root(bench: Bench) -> None:
+    function = bench.function(
+        "import shared.tools, top\ndef handle(data): return [shared.tools.N, top.N, __name__, __file__[-14:]]",
+        "test/handler.py",
+        {"shared/__init__.py": "", "shared/tools.py": "N = 1", "top.py": "N = 2"},
+    )
+    assert (await bench.call(function)).value == [1, 2, "test.handler", "test/handler.py"[-14:]]
+
+
+async def test_no_file_of_the_bundle_can_take_the_runners_place(bench: Bench) -> None:
+    broken = "raise RuntimeError('shadowed')"
+    names = ("worker", "frames", "call", "zygote", "output", "asyncio", "traceback", "json", "_kvern_runner", "sitecustomize")
+    files = {f"{name}.py": broken for name in names}
+    function = bench.function("async def handle(data): return 'well'", files=files)
+    assert (await bench.call(function)).value == "well"
+    own = bench.function("import worker\ndef handle(data): return worker.N", files={"worker.py": "N = 9"})
+    assert (await bench.call(own)).value == 9
+
+
+async def test_the_handlers_module_can_be_imported_by_others_and_is_loaded_once(bench: Bench) -> None:
+    source = "N = []\nN.append(1)\nimport other\ndef handle(data): return [len(N), other.same(handle)]"
+    files = {"other.py": "def same(handle):\n    import handler\n    return handler.handle is handle"}
+    function = bench.function(source, files=files)
+    assert (await bench.call(function)).value == [1, True]
+    assert (await bench.call(function)).value == [1, True]
+
+
+async def test_environment_variables_of_the_function_are_there_at_import(bench: Bench) -> None:
+    source = "import os\nAT_IMPORT = os.environ['MODE']\ndef handle(data): return [AT_IMPORT, os.environ['MODE']]"
+    function = bench.function(source, env_vars={"MODE": "fast", "LD_PRELOAD": "/nowhere.so"})
+    assert (await bench.call(function)).value == ["fast", "fast"]
+
+
+async def test_the_servers_environment_is_not_there(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KVERN_TEST_SECRET", "of the server")
+    names = (await bench.call("import os\ndef handle(data): return sorted(os.environ)")).value
+    assert "KVERN_TEST_SECRET" not in names
+    assert {"PATH", "HOME", "TMPDIR"} <= set(names)
+
+
+async def test_what_a_call_does_to_environment_and_folder_is_undone(bench: Bench) -> None:
+    source = """
+        import os
+        def handle(data):
+            was = [os.getcwd(), os.environ.get("LEFT"), os.environ["PATH"] == ""]
+            os.chdir("/usr"); os.environ["LEFT"] = "x"; os.environ["PATH"] = ""
+            return was
+    """
+    function = bench.function(source)
+    first = (await bench.call(function)).value
+    assert first[1:] == [None, False]
+    assert (await bench.call(function)).value == first
+
+
+async def test_temporary_files_can_be_written(bench: Bench) -> None:
+    source = "import tempfile\ndef handle(data):\n    with tempfile.TemporaryFile() as f: return f.write(b'abc')"
+    assert (await bench.call(source)).value == 3
+
+
+# The client
+
+
+async def test_the_client_acts_with_the_calls_own_access(bench: Bench) -> None:
+    source = """
+        clients = []
+        def handle(client):
+            clients.append(client)  # kept: an earlier call's client must not turn into this one's
+            return [[c.config.project, c.config.base_url, c.config.credentials.token] for c in clients]
+    """
+    function = bench.function(source)
+    one = await bench.call(function, access=lambda: Access("http://localhost:8", "plant", "one"))
+    assert one.value == [["plant", "http://localhost:8", "one"]]
+    two = await bench.call(function, access=lambda: Access("http://localhost:8", "plant", "two"))
+    assert two.value[0][2] == "one"
+    assert two.value[1][2] == "two"
+
+
+async def test_access_is_asked_for_only_when_handle_takes_client(bench: Bench) -> None:
+    def refuse() -> Access:
+        raise PermissionError("the session was revoked")
+
+    assert (await bench.call("def handle(data): return 1", access=refuse)).value == 1
+    function = bench.function("def handle(client): return 1")
+    begun: list[int] = []
+
+    async def begin() -> None:
+        begun.append(1)
+
+    with pytest.raises(PermissionError, match="revoked"):
+        await bench.call(function, access=refuse, on_begin=begin)
+    assert begun == []
+    assert (await bench.call(function)).value == 1
+
+
+async def test_a_missing_sdk_is_told_when_handle_takes_client(bench: Bench, tmp_path: Path) -> None:
+    venv.create(tmp_path / "bare", symlinks=True)
+    bare = Environment("bare", tmp_path / "bare", bench.environment.interpreter, "")
+    result = await bench.call(bench.function("def handle(client): return 1", environment=bare))
+    assert result.verdict is Verdict.NOT_LOADED
+    assert result.outcome.message == "ModuleNotFoundError: No module named 'cognite'"
+    assert (await bench.call(bench.function("def handle(data): return 1", environment=bare))).value == 1
+
+
+# The response
+
+
+async def test_none_is_the_response_null(bench: Bench) -> None:
+    assert (await bench.call("def handle(data): pass")).outcome.response == b"null"
+
+
+async def test_the_response_is_compact_utf_8(bench: Bench) -> None:
+    result = await bench.call("def handle(data): return {'ø': [1, 2.5, '\\ud800'], 'b': {}}")
+    assert result.value == {"ø": [1, 2.5, "\ud800"], "b": {}}
+    assert (await bench.call("def handle(data): return {'ø': [1, 2]}")).outcome.response == '{"ø":[1,2]}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("{1, 2}", "'set'"),
+        ("__import__('datetime').date(2020, 1, 1)", "'datetime.date'"),
+        ("[{'deep': b'x'}]", "type bytes"),
+        ("float('nan')", "not JSON compliant"),
+        ("(lambda l: l.append(l) or l)([])", "Circular reference"),
+        ("(lambda f: f(f, 100000))(lambda f, n: __import__('functools').reduce(lambda a, _: [a], range(n), []))", "Recursion"),
+    ],
+)  # fmt: skip
+async def test_a_response_that_is_not_json_is_unusable_and_says_why(bench: Bench, expression: str, words: str) -> None:
+    function = bench.function(f"def handle(data):\n    if data.get('behave'): return 'well'\n    return {expression}")
+    result = await bench.call(function)
+    assert result.verdict is Verdict.UNUSABLE
+    assert "JSON" in result.outcome.message
+    assert words in result.outcome.message
+    assert result.outcome.message in result.log
+    await bench.goes_on(function)
+
+
+async def test_a_response_up_to_the_limit_passes_and_one_byte_more_does_not(bench: Bench) -> None:
+    function = bench.function("def handle(data): return 'x' * data")
+    assert len((await bench.call(function, 998, response_limit=1000)).value) == 998
+    result = await bench.call(function, 999, response_limit=1000)
+    assert result.verdict is Verdict.UNUSABLE
+    assert "1001 bytes" in result.outcome.message
+    assert "1000" in result.outcome.message
+
+
+# Output
+
+
+async def test_each_line_of_output_is_a_log_line_in_order(bench: Bench) -> None:
+    source = r"""
+        import ctypes, logging, os, subprocess, sys, warnings
+        def handle(data):
+            print("one"); print("to stderr", file=sys.stderr)
+            os.write(1, b"raw\r\n")
+            subprocess.run(["/bin/echo", "from a child"])
+            libc = ctypes.CDLL(None); libc.puts(b"from C"); libc.fflush(None)
+            logging.info("info of %s", "root"); logging.getLogger("mine").warning("warned"); logging.debug("never")
+            warnings.warn("be warned")
+            print("ø \x00", end="\n\n")
+            os.write(2, b"\xff bad\n")
+            print("no newline", end="")
+    """
+    before = time.time() * 1000
+    result = await bench.call(source)
+    warned = [line for line in result.lines if "be warned" in line]
+    assert result.lines[:7] == [
+        "one", "to stderr", "raw", "from a child", "from C", "INFO:root:info of root", "WARNING:mine:warned",
+    ]  # fmt: skip
+    assert len(warned) >= 1
+    assert result.lines[-4:] == ["ø \ufffd", "", "\ufffd bad", "no newline"]
+    assert all(before - 1 <= stamp <= time.time() * 1000 for stamp in result.stamps)
+
+
+async def test_a_handler_may_set_up_logging_itself(bench: Bench) -> None:
+    source = """
+        import logging, sys
+        logging.basicConfig(level=logging.DEBUG, format="<%(levelname)s> %(message)s", stream=sys.stdout)
+        def handle(data): logging.debug("fine"); sys.stdout.close()
+    """
+    function = bench.function(source)
+    assert (await bench.call(function)).lines == ["<DEBUG> fine"]
+
+
+async def test_lines_come_while_the_call_runs(bench: Bench) -> None:
+    lines: list[LogLine] = []
+    function = bench.function("import time\ndef handle(data):\n    print('begun'); time.sleep(60)")
+    order = bench.order(lines=lines)
+    running = asyncio.create_task(bench.engine.run(function, order))
+    await until(lambda: bool(lines))
+    assert not running.done()
+    assert await bench.engine.cancel(order.call_id)
+    assert (await running).verdict is Verdict.CANCELLED
+
+
+async def test_what_is_printed_at_import_comes_with_the_first_call(bench: Bench) -> None:
+    function = bench.function("print('importing')\ndef handle(data): print('called')")
+    await bench.engine.prepare(function)
+    assert (await bench.call(function)).lines == ["importing", "called"]
+    assert (await bench.call(function)).lines == ["called"]
+
+
+async def test_a_hundred_megabytes_of_output_are_drained_and_cut(bench: Bench) -> None:
+    source = """
+        def handle(data):
+            if data.get("behave"): return "well"
+            for _ in range(100): print(("x" * 99 + "\\n") * 10_000, end="")
+            return "printed"
+    """
+    function = bench.function(source)
+    result = await bench.call(function, log_limit=100_000)
+    assert result.value == "printed"
+    assert result.lines[:-1] == ["x" * 99] * 1000
+    assert "99900000 more bytes" in result.lines[-1]
+    assert "100000" in result.lines[-1]
+    await bench.goes_on(function)
+
+
+async def test_output_without_end_and_newline_is_cut_into_lines(bench: Bench) -> None:
+    result = await bench.call("def handle(data): print('ø' * 20_000, end='')")
+    assert "".join(result.lines) == "ø" * 20_000
+    assert 2 < len(result.lines) < 10
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "sys.stdout.close(); sys.stderr.close()",
+        "os.close(1); os.close(2)",
+        "sys.stdout = sys.stderr = None",
+        "sys.stdout = io.StringIO(); print('into the void')",
+        "sys.__stdout__.close(); sys.stdout = object()",
+        "os.dup2(os.open('/dev/null', os.O_WRONLY), 1)",
+    ],
+)
+async def test_stdout_works_again_after_a_call_that_closed_or_replaced_it(bench: Bench, deed: str) -> None:
+    source = f"import os, sys, io\ndef handle(data):\n    print('here')\n    if data: {deed}\n    return 'well'"
+    function = bench.function(source)
+    first = await bench.call(function, {"x": 1})
+    assert (first.value, first.lines[:1]) == ("well", ["here"])
+    second = await bench.call(function)
+    assert (second.value, second.lines) == ("well", ["here"])
+    await bench.goes_on(function)
+
+
+# Failures of handle
+
+
+async def test_an_exception_gives_message_trace_and_log(bench: Bench) -> None:
+    result = await bench.call("def inner(): return 1 / 0\ndef handle(data):\n    print('before')\n    return inner()")
+    assert result.verdict is Verdict.RAISED
+    assert result.outcome.message == "ZeroDivisionError: division by zero"
+    assert result.outcome.trace.startswith("Traceback (most recent call last):\n")
+    assert result.outcome.trace.count("File ") == 2
+    assert "in inner" in result.outcome.trace
+    assert "return 1 / 0" in result.outcome.trace
+    assert result.lines == ["before", *result.outcome.trace.splitlines()]
+
+
+async def test_an_async_handles_trace_is_free_of_the_event_loop(bench: Bench) -> None:
+    result = await bench.call("async def handle(data): raise KeyError('no')")
+    assert (result.verdict, result.outcome.message) == (Verdict.RAISED, "KeyError: 'no'")
+    assert result.outcome.trace.count("File ") == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("raise ValueError('first\\nsecond')", "ValueError: first"),
+        ("__import__('sys').exit(3)", "SystemExit: 3"),
+        ("__import__('sys').exit('bad luck')", "SystemExit: bad luck"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("(lambda f: f(f))(lambda f: f(f))", "RecursionError: maximum recursion depth exceeded"),
+        ("raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})", "handler.Odd: <exception str() failed>"),
+        ("raise Exception('\\ud800')", "Exception: ?"),
+        ("raise Exception('x' * 1_000_000)", "Exception: xxx"),
+        ("__import__('subprocess').run('exit 3', shell=True, check=True)", "subprocess.CalledProcessError: Command"),
+        ("exec('def broken(:')", "SyntaxError: "),
+        ("raise None", "TypeError: exceptions must derive from BaseException"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    ],
+)
+async def test_whatever_is_raised_is_told_and_the_worker_goes_on(bench: Bench, statement: str, message: str) -> None:
+    source = f"import os\ndef handle(data):\n    if data.get('pid'): return os.getpid()\n    if data.get('behave'): return 'well'\n    {statement}"
+    function = bench.function(source)
+    pid = (await bench.call(function, {"pid": 1})).value
+    result = await bench.call(function)
+    assert result.verdict is Verdict.RAISED
+    assert result.outcome.message.startswith(message)
+    assert "\n" not in result.outcome.message
+    assert len(result.outcome.message) < 5000
+    assert (await bench.call(function, {"pid": 1})).value == pid
+    await bench.goes_on(function)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("os._exit(3)", "os._exit(3)"),
+        ("os._exit(0)", "os._exit(0)"),
+        ("ctypes.string_at(0)", "signal 11 (SIGSEGV)"),
+        ("os.abort()", "signal 6 (SIGABRT)"),
+        ("os.kill(os.getpid(), 9)", "signal 9 (SIGKILL)"),
+        ("os.kill(os.getpid(), 15)", "signal 15 (SIGTERM)"),
+        ("os.closerange(3, 4096)", "lost its connection"),
+    ],
+)
+async def test_a_worker_that_dies_is_a_crash_told_in_words(bench: Bench, statement: str, words: str) -> None:
+    source = f"import os, ctypes\ndef handle(data):\n    if data.get('behave'): return 'well'\n    print('last words')\n    os.write(1, b'torn')\n    {statement}"
+    function = bench.function(source)
+    result = await bench.call(function)
+    assert result.verdict is Verdict.CRASHED
+    assert words in result.outcome.message
+    assert result.lines[0] == "last words"
+    assert result.lines[1].startswith("torn")
+    if "SIGSEGV" in words:
+        assert any("in handle" in line for line in result.lines), "where it happened is in the log"
+    await bench.goes_on(function)
+
+
+async def test_garbage_on_the_control_socket_ends_that_worker_only(bench: Bench) -> None:
+    source = """
+        import os, socket, stat, time
+        def handle(data):
+            if data.get("behave"): return "well"
+            for fd in range(3, 100):
+                try:
+                    if stat.S_ISSOCK(os.fstat(fd).st_mode): os.write(fd, bytes.fromhex(data["send"]) * data["times"])
+                except OSError: pass
+            time.sleep(60)
+    """
+    function = bench.function(source)
+    other = bench.function("import time\ndef handle(data): time.sleep(0.5); return 'neighbour'")
+    neighbour = asyncio.create_task(bench.call(other))
+    for send, times in (("00", 100), ("05" + "00" * 16, 1), ("05ffffffffffffffff" + "00" * 8, 1), ("ff", 3 * MEGA)):
+        result = await bench.call(function, {"send": send, "times": times}, timeout=10)
+        assert result.verdict is Verdict.CRASHED
+        assert "no answer" in result.outcome.message
+    assert (await neighbour).value == "neighbour"
+    await bench.goes_on(function)
+
+
+async def test_a_call_that_kills_its_parent_harms_no_call_that_waits(bench: Bench) -> None:
+    source = """
+        import os, signal, time
+        def handle(data):
+            if data.get("behave"): return "well"
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+    """
+    function = bench.function(source)
+    bad = [asyncio.create_task(bench.call(function)) for _ in range(2)]
+    good = [asyncio.create_task(bench.call(function, {"behave": True})) for _ in range(6)]
+    for task in bad:
+        result = await task
+        assert result.verdict is Verdict.CRASHED
+        assert "died" in result.outcome.message
+    for task in good:  # one that had begun when the box died is a crash; none is lost or run twice
+        assert (await task).verdict in {Verdict.RETURNED, Verdict.CRASHED}
+    await bench.goes_on(function)
+
+
+async def test_a_stopped_zygote_holds_nothing_up_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvern.host.worker.DEATH_TIMEOUT", 0.3)
+    source = """
+        import os, signal, time
+        def handle(data):
+            if data.get("behave"): return "well"
+            os.kill(os.getppid(), signal.SIGSTOP)
+            time.sleep(60)
+    """
+    function = bench.function(source)
+    assert (await bench.call(function, timeout=0.3)).verdict is Verdict.TIMED_OUT
+    await bench.goes_on(function)
+
+
+# Loading
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def handel(data): ...", "handler.py defines no 'handle'"),
+        ("handle = 3", "'handle' in handler.py must be callable"),
+        ("def handle(data, foo): ...", "'handle' takes the argument 'foo'"),
+        ("def handle(data, /): ...", "by position only"),
+        ("def handle(data:\n    pass", "SyntaxError: "),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("raise ValueError('at import')", "ValueError: at import"),
+        ("import sys; sys.exit(4)", "SystemExit: 4"),
+        ("import os; os._exit(5)", "os._exit(5), while the handler was loaded"),
+        ("import ctypes; ctypes.string_at(0)", "signal 11 (SIGSEGV), while the handler was loaded"),
+        ("from . import sibling", "ImportError: "),
+    ],
+)
+async def test_a_handler_that_cannot_be_loaded_says_why(bench: Bench, source: str, message: str) -> None:
+    function = bench.function("print('importing')\n" + source)
+    with pytest.raises(HandlerError) as failure:
+        await bench.engine.prepare(function)
+    assert message in failure.value.message
+    assert "\n" not in failure.value.message
+    assert "_kvern_runner" not in failure.value.trace
+    assert "/runner/" not in failure.value.trace or "Segmentation fault" in failure.value.trace
+    assert processes_with(f"-{function.id}-") == [], "no process is left"
+    result = await bench.call(function)
+    assert result.verdict is Verdict.NOT_LOADED
+    assert message in result.outcome.message
+    assert result.lines[:1] == (["importing"] if "SyntaxError" not in message else result.lines[:1])
+    await bench.goes_on()
+
+
+async def test_a_missing_entry_file_is_told(bench: Bench) -> None:
+    function = bench.function("x = 1", "other.py")
+    missing = Revision("m", 99, function.code, "handler.py", bench.environment)
+    with pytest.raises(HandlerError, match=r"no Python module was found at 'handler\.py'"):
+        await bench.engine.prepare(missing)
+
+
+async def test_the_trace_of_a_failed_import_shows_the_users_frames_only(bench: Bench) -> None:
+    function = bench.function("import other\ndef handle(data): ...", files={"other.py": "1 / 0"})
+    with pytest.raises(HandlerError) as failure:
+        await bench.engine.prepare(function)
+    assert failure.value.trace.count("File ") == 2
+
+
+async def test_loading_for_ever_is_stopped(sandbox: Sandbox, environment: Environment, tmp_path: Path) -> None:
+    engine = LocalEngine(sandbox, tmp_path / "run", Terms(load_timeout=0.5))
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, sandbox)
+    with pytest.raises(HandlerError, match=r"not loaded within 0\.5 s"):
+        await engine.prepare(bench.function("while True: pass"))
+    await bench.goes_on()
+    await engine.stop()
+
+
+# Time, and ends from outside
+
+
+async def test_a_call_past_its_timeout_is_killed_with_all_that_it_started(bench: Bench) -> None:
+    source = """
+        import os, subprocess, sys, time
+        def handle(data):
+            if data.get("behave"): return "well"
+            print("begun", flush=True)
+            run = [sys.executable, "-c", "import time; time.sleep(300)", data["word"]]
+            subprocess.Popen(run)
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0: os.execv(run[0], run)
+                os._exit(0)
+            print("no newline", end="", flush=True)
+            time.sleep(60)
+    """
+    word = f"word-{os.urandom(6).hex()}"
+    function = bench.function(source)
+    result = await bench.call(function, {"word": word}, timeout=1.0)
+    assert result.verdict is Verdict.TIMED_OUT
+    assert "1 s" in result.outcome.message
+    assert result.lines == ["begun", "no newline"]
+    await until(lambda: processes_with(word) == [], 3)
+    await bench.goes_on(function)
+
+
+async def test_the_time_to_load_does_not_count(bench: Bench) -> None:
+    source = "import time\ntime.sleep(0.6)\ndef handle(data): return 'well'"
+    assert (await bench.call(source, timeout=0.5)).value == "well"
+
+
+async def test_what_a_call_leaves_behind_is_killed_and_its_worker_not_used_again(bench: Bench) -> None:
+    source = """
+        import os, subprocess, sys, threading, time
+        def handle(data):
+            if data.get("behave"): return "well"
+            if data["leave"] == "child":
+                subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", data["word"]])
+            elif data["leave"] == "daemon":
+                if os.fork() == 0:
+                    os.setsid()
+                    if os.fork() == 0:
+                        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(300)", data["word"]])
+                    os._exit(0)
+                os.wait()
+            elif data["leave"] == "thread":
+                threading.Thread(target=time.sleep, args=(300,)).start()
+            elif data["leave"] == "zombie":
+                subprocess.Popen(["/bin/true"]); time.sleep(0.3)
+            return os.getpid()
+    """
+    word = f"word-{os.urandom(6).hex()}"
+    function = bench.function(source)
+    for leave in ("child", "daemon", "thread"):
+        before = (await bench.call(function, {"leave": "nothing"})).value
+        assert (await bench.call(function, {"leave": leave, "word": word})).value == before
+        assert (await bench.call(function, {"leave": "nothing"})).value != before
+        await until(lambda: processes_with(word) == [], 3)
+    before = (await bench.call(function, {"leave": "nothing"})).value
+    assert (await bench.call(function, {"leave": "zombie"})).value == before
+    assert (await bench.call(function, {"leave": "nothing"})).value == before, "a dead child is nothing left behind"
+
+
+async def test_an_idle_thread_pool_is_nothing_left_behind(bench: Bench) -> None:
+    source = """
+        import os
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(2)
+        def handle(data): return [os.getpid(), pool.submit(lambda: 1).result()]
+    """
+    function = bench.function(source)
+    first = (await bench.call(function)).value
+    assert (await bench.call(function)).value == first
+
+
+async def test_a_child_that_returns_from_handle_answers_nothing(bench: Bench) -> None:
+    source = "import os\ndef handle(data):\n    pid = os.fork()\n    if pid: os.waitpid(pid, 0)\n    return pid > 0"
+    function = bench.function(source)
+    for _ in range(3):
+        assert (await bench.call(function)).value is True
+    raises = "import os\ndef handle(data):\n    pid = os.fork()\n    if not pid: raise ValueError\n    os.waitpid(pid, 0)\n    return 'parent'"
+    assert (await bench.call(raises)).value == "parent"
+
+
+async def test_output_of_something_left_running_goes_into_no_other_call(bench: Bench) -> None:
+    source = """
+        import threading, time, itertools
+        def noise():
+            for n in itertools.count(): print("noise", n); time.sleep(0.005)
+        def handle(data):
+            if data.get("start"):
+                threading.Thread(target=noise, daemon=True).start(); time.sleep(0.05)
+            return "well"
+    """
+    function = bench.function(source)
+    await bench.call(function, {"start": 1})
+    await asyncio.sleep(0.1)
+    assert len((await bench.call(function)).lines) < 5
+
+
+async def test_a_call_can_be_cancelled_while_it_runs_or_waits(bench: Bench) -> None:
+    function = bench.function("import time\ndef handle(data): print('begun'); time.sleep(60)")
+    lines: list[LogLine] = []
+    orders = [bench.order(lines=lines) for _ in range(6)]
+    calls = [asyncio.create_task(bench.engine.run(function, order)) for order in orders]
+    await until(lambda: len(lines) == 4)  # as many as there may be workers; two wait
+    for order in orders:
+        assert await bench.engine.cancel(order.call_id)
+    for call in calls:
+        assert (await call).verdict is Verdict.CANCELLED
+    assert not await bench.engine.cancel(orders[0].call_id)
+    await bench.goes_on()
+
+
+async def test_whoever_stops_waiting_for_run_stops_the_call(bench: Bench) -> None:
+    function = bench.function("import time\ndef handle(data):\n    if data: return 'well'\n    print('begun'); time.sleep(60)")
+    lines: list[LogLine] = []
+    task = asyncio.create_task(bench.engine.run(function, bench.order(lines=lines)))
+    await until(lambda: bool(lines))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await bench.call(function, {"x": 1})).value == "well"
+
+
+async def test_retire_ends_a_functions_calls_and_leaves_no_process(bench: Bench) -> None:
+    function = bench.function("import time\ndef handle(data): print('begun'); time.sleep(60)")
+    lines: list[LogLine] = []
+    call = asyncio.create_task(bench.engine.run(function, bench.order(lines=lines)))
+    await until(lambda: bool(lines))
+    await bench.engine.retire(function.function_id)
+    assert (await call).verdict is Verdict.CANCELLED
+    assert processes_with(f"-{function.id}-") == []
+    await bench.engine.retire(function.function_id)
+    await bench.goes_on()
+
+
+async def test_stop_interrupts_calls_and_leaves_no_process(bench: Bench) -> None:
+    function = bench.function("import time\ndef handle(data): print('begun'); time.sleep(60)")
+    lines: list[LogLine] = []
+    calls = [asyncio.create_task(bench.engine.run(function, bench.order(lines=lines))) for _ in range(6)]
+    await until(lambda: len(lines) == 4)
+    await bench.engine.stop()
+    for call in calls:
+        assert (await call).verdict is Verdict.INTERRUPTED
+    assert processes_with(str(bench.folder)) == []
+    await bench.engine.stop()
+    assert (await bench.call(function)).verdict is Verdict.INTERRUPTED
+
+
+# The beginning of a call
+
+
+async def test_on_begin_is_awaited_once_before_the_call_begins(bench: Bench) -> None:
+    begun: list[int] = []
+
+    async def begin() -> None:
+        await asyncio.sleep(0)
+        begun.append(1)
+
+    assert (await bench.call("def handle(data): return 1", on_begin=begin)).value == 1
+    assert begun == [1]
+
+
+async def test_when_on_begin_raises_the_call_is_not_run(bench: Bench) -> None:
+    function = bench.function("calls = []\ndef handle(data): calls.append(1); return len(calls)")
+
+    async def refuse() -> None:
+        raise LookupError("deleted meanwhile")
+
+    with pytest.raises(LookupError, match="deleted"):
+        await bench.call(function, on_begin=refuse)
+    assert (await bench.call(function)).value == 1
+
+
+async def test_a_call_cancelled_while_its_beginning_is_written_down_does_not_run(bench: Bench) -> None:
+    function = bench.function("calls = []\ndef handle(data): calls.append(1); return len(calls)")
+    order_id = 4711
+
+    async def begin() -> None:
+        assert await bench.engine.cancel(order_id)
+
+    assert (await bench.call(function, call_id=order_id, on_begin=begin)).verdict is Verdict.CANCELLED
+    assert (await bench.call(function)).value == 1
+
+
+# The pool
+
+
+async def test_a_prepared_function_has_a_warm_worker(bench: Bench) -> None:
+    function = bench.function("import os\nPID = os.getpid()\ndef handle(data): return PID")
+    assert not bench.engine.has_room(function)
+    await bench.engine.prepare(function)
+    assert bench.engine.has_room(function)
+    pid = (await bench.call(function)).value
+    for _ in range(5):
+        assert (await bench.call(function)).value == pid
+
+
+async def test_calls_at_once_get_workers_of_their_own_up_to_the_limit(bench: Bench) -> None:
+    function = bench.function("import os, time\ndef handle(data): time.sleep(0.2); return os.getpid()")
+    results = await asyncio.gather(*(bench.call(function) for _ in range(8)))
+    assert len({result.value for result in results}) == 4
+    assert bench.engine.has_room(function)
+
+
+async def test_calls_that_wait_are_served_in_order(bench: Bench) -> None:
+    function = bench.function("def handle(data): return data")
+    begun: list[int] = []
+
+    async def call(number: int) -> None:
+        async def begin() -> None:
+            begun.append(number)
+
+        await bench.call(function, on_begin=begin)
+
+    await asyncio.gather(*(call(number) for number in range(40)))
+    assert begun == list(range(40))
+
+
+async def test_idle_workers_and_hosts_are_stopped_and_made_anew(
+    sandbox: Sandbox, environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvern.engine.local.TRIM_INTERVAL", 0.05)
+    engine = LocalEngine(sandbox, tmp_path / "run", Terms(max_workers=3, idle_worker=0.1, idle_host=1.0))
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, sandbox)
+    function = bench.function("import os, time\ndef handle(data): time.sleep(0.1); return os.getpid()")
+    await asyncio.gather(*(bench.call(function) for _ in range(3)))
+    mark = f"-{function.id}-"
+    await until(lambda: len(processes_with(mark)) <= 4)
+    assert (await bench.call(function)).verdict is Verdict.RETURNED
+    await until(lambda: processes_with(mark) == [])
+    assert not engine.has_room(function)
+    assert (await bench.call(function)).verdict is Verdict.RETURNED
+    await engine.stop()
+
+
+# Limits
+
+
+GLUTTON = """
+    import time
+    def handle(data):
+        if data.get("behave"): return "well"
+        kept = []
+        while True:
+            kept.append(bytearray(8_000_000))
+            time.sleep(data.get("pace", 0))
+"""
+
+
+async def test_a_call_that_eats_memory_is_stopped_and_told_its_limit_and_peak(bench: Bench) -> None:
+    function = bench.function(GLUTTON, memory=200 * MEGA)
+    result = await bench.call(function)
+    assert result.verdict is Verdict.OUT_OF_MEMORY
+    assert "the limit is 200 MB" in result.outcome.message
+    await bench.goes_on(function)
+
+
+async def test_without_control_groups_a_watchdog_holds_memory_and_processes(
+    sandbox: Sandbox, environment: Environment, tmp_path: Path
+) -> None:
+    engine = LocalEngine(sandbox, tmp_path / "run", allowance=Allowance(pids=50), control_groups=False)
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, sandbox)
+    glutton = bench.function(GLUTTON, memory=200 * MEGA)
+    result = await bench.call(glutton, {"pace": 0.01})
+    assert result.verdict is Verdict.OUT_OF_MEMORY
+    assert "the limit is 200 MB, the peak was" in result.outcome.message
+    await bench.goes_on(glutton)
+    source = """
+        import os, time
+        def handle(data):
+            if data.get("behave"): return "well"
+            for _ in range(200):
+                if os.fork() == 0: time.sleep(60); os._exit(0)
+            time.sleep(60)
+    """
+    crowd = bench.function(source)
+    result = await bench.call(crowd)
+    assert result.verdict in {Verdict.CRASHED, Verdict.RAISED}
+    assert "50 processes" in result.outcome.message or "Resource temporarily unavailable" in result.outcome.message
+    await bench.goes_on(crowd)
+    await engine.stop()
+    assert processes_with(str(tmp_path)) == []
+
+
+async def test_an_absurd_wish_for_memory_is_out_of_memory_too(bench: Bench) -> None:
+    function = bench.function("def handle(data):\n    if data: return 'well'\n    bytearray(10**15)")
+    result = await bench.call(function)
+    assert result.verdict is Verdict.OUT_OF_MEMORY
+    assert result.outcome.message.startswith("MemoryError: the limit is 1500 MB")
+    await bench.goes_on(function)
+
+
+@pytest.mark.skipif(cgroups.find() is None, reason="a fork bomb is let loose only where a control group holds it")
+async def test_a_fork_bomb_is_contained(bench: Bench) -> None:
+    source = """
+        import os
+        def handle(data):
+            if data.get("behave"): return "well"
+            while True:
+                try: os.fork()
+                except OSError:
+                    if data.get("raise"): raise
+    """
+    function = bench.function(source)
+    started = time.monotonic()
+    result = await bench.call(function, timeout=1.0)
+    assert time.monotonic() - started < 15
+    assert result.verdict is Verdict.TIMED_OUT
+    await bench.goes_on(function)
+    result = await bench.call(function, {"raise": True})
+    assert result.verdict is Verdict.RAISED
+    assert "limit of 512 processes" in result.outcome.message
+    await bench.goes_on(function)
+
+
+async def test_open_files_core_and_file_size_are_limited(bench: Bench) -> None:
+    source = """
+        import resource as r
+        def handle(data): return [r.getrlimit(getattr(r, "RLIMIT_" + n))[1] for n in ("CORE", "NOFILE", "FSIZE")]
+    """
+    core, files, size = (await bench.call(source)).value
+    assert core == 0
+    assert 0 < files <= 4096
+    assert 0 < size <= 2**31
+
+
+async def test_what_limits_are_in_force_is_told(bench: Bench) -> None:
+    assert isinstance(bench.engine, LocalEngine)
+    told = bench.engine.capabilities()
+    assert told["sandbox"].startswith(bench.sandbox.name)
+    assert {"memory", "processes", "cpu", "open files", "file size"} <= set(told)
+
+
+# A server that is killed
+
+
+SERVER = """
+import asyncio, sys
+from pathlib import Path
+from kvern.build.revision import *
+from kvern.engine import *
+from kvern.engine.local import LocalEngine
+from kvern.sandbox.detect import choose
+
+async def main(kind, folder, environment, code, word, loop):
+    sandbox, _ = choose(kind)
+    engine = LocalEngine(sandbox, Path(folder))
+    await engine.start()
+    prefix = Path(sys.base_prefix)
+    made = Environment("k", Path(environment), Interpreter("py311", "3.11", prefix / "bin/python3", prefix), "")
+    function = Revision("killed", 1, Path(code), "handler.py", made)
+    order = Order(1, b'{"word": "%s"}' % word.encode(), 60, 1000, 1000, lambda l: print("begun", flush=True), lambda: None)
+    await engine.run(function, order)
+
+if sys.argv[-1] == "uvloop":
+    import uvloop
+    uvloop.run(main(*sys.argv[1:]))
+else:
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+LEAVER = """
+    import os, subprocess, sys, time
+    def handle(data):
+        run = [sys.executable, "-c", "import time; time.sleep(300)", data["word"]]
+        subprocess.Popen(run, start_new_session=True)
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0: os.execv(run[0], run)
+            os._exit(0)
+        print("begun"); sys.stdout.flush()
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_when_the_server_is_killed_all_in_the_boxes_dies(bench: Bench, tmp_path: Path, loop: str) -> None:
+    word = f"word-{os.urandom(6).hex()}"
+    function = bench.function(LEAVER)
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+    arguments = [bench.sandbox.name, tmp_path / "other", bench.environment.path, function.code, word, loop]
+    server = subprocess.Popen([sys.executable, script, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        assert await asyncio.to_thread(server.stdout.readline) == "begun\n"
+        await until(lambda: len(processes_with(word)) >= 3)  # the server itself and two sleepers
+    finally:
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        if server.stdout is not None:
+            server.stdout.close()
+    await until(lambda: processes_with(word) == [], 5)
+    await until(lambda: processes_with("-killed-") == [], 5)
+    engine = LocalEngine(bench.sandbox, tmp_path / "other")
+    await engine.start()
+    await engine.stop()
+    assert not list((tmp_path / "other").iterdir())
+    hierarchy = cgroups.find()
+    for folder in hierarchy.folders.values() if hierarchy is not None else ():
+        assert not list(folder.glob(f"kvern-{server.pid}-*"))
+
+
+# Every Python that a function may ask for
+
+
+@pytest.mark.parametrize("version", [f"3.{minor}" for minor in range(10, 15)])
+async def test_the_runner_works_under_every_python(bench: Bench, version: str, tmp_path: Path) -> None:
+    path = tmp_path / "venv"
+    uv = Path(sys.executable).parent / "uv"
+    made = subprocess.run(
+        [uv, "venv", "--quiet", "--no-config", "--no-python-downloads", "--python", version, path],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if made.returncode != 0:
+        pytest.skip(f"this machine has no Python {version}")
+    environment = Environment(version, path, interpreter_of(path), "")
+    source = """
+        import sys, logging
+        async def handle(client_: Missing = 1, data: Missing = None, function_call_info=None) -> Missing:
+            logging.info("well")
+            if data.get("raise"): raise ValueError("no")
+            return "%d.%d" % sys.version_info[:2]
+    """
+    function = bench.function(source, environment=environment)
+    result = await bench.call(function)
+    assert (result.value, result.lines) == (version, ["INFO:root:well"])
+    assert (await bench.call(function, {"raise": 1})).outcome.message == "ValueError: no"
+    crash = await bench.call(bench.function("import os\ndef handle(): os._exit(2)", environment=environment))
+    assert crash.verdict is Verdict.CRASHED
