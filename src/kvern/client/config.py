@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pprint
 import re
 import warnings
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from kvern.client.concurrency import ConcurrencySettings
@@ -100,6 +98,8 @@ class GlobalConfig:
         warnings.warn("max_workers has no effect: set global_config.concurrency_settings", FutureWarning, stacklevel=2)
 
     def __str__(self) -> str:
+        import pprint
+
         return pprint.pformat(self._settings(), indent=4)
 
     def _repr_html_(self) -> str:
@@ -211,6 +211,8 @@ class ClientConfig:
         return match[1] if match else None
 
     def __str__(self) -> str:
+        import pprint
+
         return pprint.pformat(self._settings(), indent=4)
 
     def __repr__(self) -> str:
@@ -302,5 +304,7 @@ def _address(base_url: str | None, cluster: str | None) -> tuple[str, str | None
 
 
 def _settings_html(settings: dict[str, Any]) -> str:
+    from html import escape
+
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(settings[key]))}</td></tr>" for key in sorted(settings))
     return f"<table>{rows}</table>"

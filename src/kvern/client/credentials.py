@@ -6,7 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kvern.client.documents import load_mapping
 
@@ -69,12 +69,12 @@ class CredentialProvider(ABC):
         loaded = load_mapping(config)
         if len(loaded) != 1:
             raise ValueError(f"Expected exactly one key of {sorted(_KINDS)}, got {sorted(loaded)}")
-        ((kind, arguments),) = loaded.items()
+        kind, arguments = next(iter(loaded.items()))
         if kind not in _KINDS:
             raise ValueError(f"Expected one of the credential kinds {sorted(_KINDS)}, got {kind!r}")
         if kind == "token" and not isinstance(arguments, dict):
             arguments = {"token": arguments}
-        return _KINDS[kind]().load(arguments)
+        return _KINDS[kind]().load(cast("dict[str, Any]", arguments))
 
 
 class Token(CredentialProvider):
@@ -139,7 +139,7 @@ class RefreshedToken(CredentialProvider):
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
         self._lock = threading.Lock()
 
     @property
@@ -177,7 +177,7 @@ class OAuthClientCredentials(RefreshedToken):
 
     Example:
         >>> credentials = OAuthClientCredentials(
-        ...     token_url="http://localhost:8000/oauth/token", client_id="me", client_secret="secret", scopes=None
+        ...     token_url="http://localhost:8000/oauth2/token", client_id="me", client_secret="secret", scopes=None
         ... )
     """
 

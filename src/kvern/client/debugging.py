@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-import logging
+import sys
+from typing import TYPE_CHECKING
 
-logger = logging.getLogger("kvern.client")
+if TYPE_CHECKING:
+    import logging
+
+_NAME = "kvern.client"
 _HANDLER = "kvern-client-debug"
+
+
+def debug_logger() -> logging.Logger | None:
+    """The logger, if somebody wants to see debug messages."""
+    # Without the module nobody can have asked for them.
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return None
+    logger: logging.Logger = logging.getLogger(_NAME)
+    return logger if logger.isEnabledFor(logging.DEBUG) else None
 
 
 def set_debugging(wanted: bool) -> None:
     """Turns the log on or off."""
+    import logging
+
+    logger = logging.getLogger(_NAME)
     present = [handler for handler in logger.handlers if handler.get_name() == _HANDLER]
     if wanted and not present:
         handler = logging.StreamHandler()
@@ -27,4 +44,6 @@ def set_debugging(wanted: bool) -> None:
 
 def is_debugging() -> bool:
     """Whether the log is on."""
-    return any(handler.get_name() == _HANDLER for handler in logger.handlers)
+    import logging
+
+    return any(handler.get_name() == _HANDLER for handler in logging.getLogger(_NAME).handlers)

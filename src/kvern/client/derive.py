@@ -16,6 +16,7 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 _MODULES = ("calls", "schedules", "functions", "uploads", "downloads", "files", "iam")
 _HEAD = '"""The synchronous twin of `kvern.client.api.{module}`, written by `kvern.client.derive`: do not edit."""'
+_NOQA = "# ruff: noqa: A002 (the names of the arguments are those of the official SDK)"
 
 
 def derived(module: str) -> str:
@@ -43,7 +44,12 @@ def derived(module: str) -> str:
         # Types that the asynchronous module defines itself.
         *(f"from kvern.client.api.{module} import {name}" for name in _own_types(tree, own)),
     ]
-    text = [_HEAD.format(module=module), *imports, *(ast.unparse(node) for node in body)]
+    text = [
+        _HEAD.format(module=module),
+        *([_NOQA] if "A002" in source else []),
+        *imports,
+        *(ast.unparse(node) for node in body),
+    ]
     text.extend(_class(node, names) for node in classes)
     return _laid_out("\n".join(text), f"{module}.py")
 
@@ -78,9 +84,10 @@ def _class(node: ast.ClassDef, names: dict[str, str]) -> str:
     lines.append(_indented("self.__api = api", 2))
     lines.extend(_indented(line, 2) for line in _parts(node))
     for method in node.body:
-        if isinstance(method, (ast.AsyncFunctionDef, ast.FunctionDef)):
-            if method.name == "__call__" or not method.name.startswith("_"):
-                lines.append(_indented(_method(method)))
+        if isinstance(method, (ast.AsyncFunctionDef, ast.FunctionDef)) and (
+            method.name == "__call__" or not method.name.startswith("_")
+        ):
+            lines.append(_indented(_method(method)))
     return "\n".join(lines)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from kvern.client.config import ClientConfig, user_name
 from kvern.client.credentials import CredentialProvider, OAuthClientCredentials, Token
 from kvern.client.profiles import profiles_path, read_profiles
 
 DEFAULT_PROJECT = "kvern"
-TOKEN_PATH = "/oauth/token"  # noqa: S105
+TOKEN_PATH = "/oauth2/token"  # noqa: S105
 
 
 def found_config(environment: Mapping[str, str] | None = None) -> ClientConfig:
@@ -86,7 +87,7 @@ def _cdf_credentials(env: Mapping[str, str], cluster: str | None) -> CredentialP
     if flow == "token":
         return Token(_needed(env, "CDF_TOKEN", "LOGIN_FLOW=token"))
     if flow == "client_credentials":
-        custom = {"audience": env["IDP_AUDIENCE"]} if env.get("IDP_AUDIENCE") else {}
+        custom: dict[str, Any] = {"audience": env["IDP_AUDIENCE"]} if env.get("IDP_AUDIENCE") else {}
         token_url = env.get("IDP_TOKEN_URL") or (f"{authority}/oauth2/v2.0/token" if tenant else None)
         return OAuthClientCredentials(
             token_url=token_url or _needed(env, "IDP_TOKEN_URL", "LOGIN_FLOW=client_credentials"),

@@ -7,7 +7,6 @@ import math
 import numbers
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, cast
 
 # Strings of these characters, starting with a letter, are YAML plain scalars in every context that is written here.
@@ -41,7 +40,7 @@ def shown_json(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
-    if isinstance(value, (Decimal, numbers.Real)):
+    if isinstance(value, numbers.Real) or type(value).__name__ == "Decimal":
         return float(value)
     dump = getattr(value, "dump", None)
     if callable(dump) and type(value).__module__.startswith("kvern.client"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -211,6 +210,8 @@ class CogniteAPIError(CogniteMultiException):
             text += f" | project: {self.project}"
         text += self._summary()
         if self.extra:
+            import json
+
             text += "\nMore from the server: " + json.dumps(self.extra, indent=4, sort_keys=True, default=str)
         return text
 

@@ -143,7 +143,7 @@ def try_import(root: Path, function_path: PurePosixPath) -> None:
     if result is None:
         return
     if not isinstance(result, dict):
-        raise RuntimeError(
+        raise RuntimeError(  # noqa: TRY004 (of the process, not of an argument)
             f"The process that imports {str(function_path)!r} ended with exit code {done.returncode}: "
             f"{done.stderr.strip()[-1000:]}"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 if TYPE_CHECKING:
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 MAX_ID = 9_007_199_254_740_991
 
 
-@dataclass(frozen=True)
 class InstanceId:
     """The identity of a data-modelling instance.
 
@@ -23,8 +21,19 @@ class InstanceId:
     """
 
     instance_type: ClassVar[str] = "node"
-    space: str
-    external_id: str
+
+    def __init__(self, space: str, external_id: str) -> None:
+        self.space = space
+        self.external_id = external_id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InstanceId) and self.as_tuple() == other.as_tuple()
+
+    def __hash__(self) -> int:
+        return hash(self.as_tuple())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(space={self.space!r}, external_id={self.external_id!r})"
 
     def dump(self, camel_case: bool = True, include_instance_type: bool = True) -> dict[str, str]:
         """As a dictionary, in camelCase or snake_case."""
@@ -100,7 +109,7 @@ class Identifiers:
         """The one identifier; `ValueError` unless exactly one was given, and not in a list."""
         if not self.is_single:
             raise ValueError(
-                f"Expected exactly one of {self._prefix}id and {self._prefix}external_id, got {self.values or 'neither'}"
+                f"Expected exactly one of {self._prefix}id and {self._prefix}external_id, got {self.values or 'none'}"
             )
         return self.values[0]
 

@@ -402,7 +402,7 @@ class _Redirect:
                 self.end_headers()
                 self.wfile.write(f"<p>{html.escape(text)}</p>".encode())
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (named by the base class)
                 """Keeps the code out of the terminal."""
 
         self._answers = answers

@@ -6,8 +6,6 @@ A forked child starts a new one, since threads do not survive a fork.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -19,13 +17,13 @@ _END = object()
 
 class _LoopThread:
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self._run, name="kvern-client", daemon=True)
-        self.thread.start()
+        # asyncio takes half as long to import as all of this client: left to the first request.
+        import asyncio
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        self.loop = asyncio.new_event_loop()
+        self.submit = asyncio.run_coroutine_threadsafe
+        self.thread = threading.Thread(target=self.loop.run_forever, name="kvern-client", daemon=True)
+        self.thread.start()
 
 
 class _Current:
@@ -60,15 +58,13 @@ def run_sync(coroutine: Coroutine[Any, Any, _T]) -> _T:
     if threading.current_thread() is current.thread:
         coroutine.close()
         raise RuntimeError("The synchronous client was called from inside its own event loop: use AsyncCogniteClient")
-    future = asyncio.run_coroutine_threadsafe(coroutine, current.loop)
+    future = current.submit(coroutine, current.loop)
     try:
         return future.result()
-    except concurrent.futures.CancelledError:
-        raise
-    except BaseException:
-        # Of the waiting itself, such as KeyboardInterrupt: the work must not go on unseen.
-        future.cancel()
-        raise
+    finally:
+        # Not done only when the waiting itself was interrupted: the work must not go on unseen.
+        if not future.done():
+            future.cancel()
 
 
 class SyncIterator(Iterator[_T], Generic[_T]):

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import os
 import random
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from kvern.client import exceptions
 from kvern.client.config import ClientConfig, global_config
-from kvern.client.debugging import logger
+from kvern.client.debugging import debug_logger
 from kvern.client.documents import dump_json
 from kvern.client.redaction import redacted_body, redacted_headers
 from kvern.client.response import CogniteHTTPResponse
 
 if TYPE_CHECKING:
+    import asyncio
+
     import httpx2
 
 # Shorter than the five seconds after which common servers close an idle connection.
@@ -59,6 +59,8 @@ class _Pools:
 
     def get(self, waiting: bool) -> httpx2.AsyncClient:
         """The pool of the running loop; requests that wait for a call to end have one to themselves."""
+        import asyncio
+
         clients = self._clients.setdefault(asyncio.get_running_loop(), {})
         if waiting not in clients:
             clients[waiting] = new_http_client(
@@ -68,6 +70,8 @@ class _Pools:
 
     async def close(self) -> None:
         """Closes the connections of the running loop."""
+        import asyncio
+
         for client in self._clients.pop(asyncio.get_running_loop(), {}).values():
             await client.aclose()
 
@@ -95,8 +99,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pools.forget)
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One request and how it may be treated.
 
     Args:
@@ -163,7 +166,7 @@ class Transport:
     @asynccontextmanager
     async def stream(
         self, request: Request, semaphore: asyncio.Semaphore | None = None
-    ) -> AsyncIterator[CogniteHTTPResponse]:
+    ) -> AsyncGenerator[CogniteHTTPResponse]:
         """As `send`, with the body still to be read."""
         async with self._answered(request, semaphore, stream=True) as response:
             yield response
@@ -183,7 +186,9 @@ class Transport:
     @asynccontextmanager
     async def _answered(
         self, request: Request, semaphore: asyncio.Semaphore | None, stream: bool
-    ) -> AsyncIterator[CogniteHTTPResponse]:
+    ) -> AsyncGenerator[CogniteHTTPResponse]:
+        import asyncio
+
         url = self.url(request.url)
         repeatable = _is_repeatable(request.method, url) if request.repeatable is None else request.repeatable
         tries = _Tries(repeatable)
@@ -202,9 +207,11 @@ class Transport:
             finally:
                 if semaphore is not None:
                     semaphore.release()
-            logger.debug(
-                "Try %d of %s %s failed: %s; next in %.2f s", tries.total, request.method, url, tries.why, delay
-            )
+            logger = debug_logger()
+            if logger is not None:
+                logger.debug(
+                    "Try %d of %s %s failed: %s; next in %.2f s", tries.total, request.method, url, tries.why, delay
+                )
             await asyncio.sleep(delay)
 
     async def _try(self, request: Request, url: str, tries: _Tries, stream: bool) -> CogniteHTTPResponse | float:
@@ -241,6 +248,8 @@ class Transport:
         raise exceptions.CogniteHTTPStatusError(response.status_code, request=built, response=response)
 
     async def _prepare(self, request: Request) -> tuple[dict[str, Any], bytes | AsyncIterator[bytes] | None]:
+        import asyncio
+
         headers: dict[str, Any] = {"accept": "*/*"} if request.bare else self._api_headers()
         headers.update(request.headers or {})
         content = request.content() if callable(request.content) else request.content
@@ -271,9 +280,8 @@ class Transport:
         }
 
     def _log(self, response: CogniteHTTPResponse, request: Request, stream: bool) -> None:
-        import logging
-
-        if logger.isEnabledFor(logging.DEBUG):
+        logger = debug_logger()
+        if logger is not None:
             logger.debug(
                 "%s %s %d headers=%s payload=%s answer=%s",
                 request.method,

@@ -1,5 +1,7 @@
 """Resources as tables: pandas data frames (when pandas is installed) and HTML for notebooks (always)."""
 
+# pyright: reportUnknownParameterType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (pandas is optional: without it its types are not known)
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -22,7 +24,7 @@ _SHOWN_CHARACTERS = 200
 
 def list_frame(
     rows: Sequence[dict[str, Any]], expand_metadata: bool, metadata_prefix: str, convert_timestamps: bool
-) -> pandas.DataFrame:  # pyright: ignore[reportUnknownParameterType, reportUnknownMemberType]
+) -> pandas.DataFrame:
     """One row a resource. Raises `CogniteImportError` without pandas."""
     pd = optional_import("pandas")
     frame = pd.DataFrame(list(rows))
@@ -40,7 +42,7 @@ def list_frame(
     return frame
 
 
-def item_frame(row: dict[str, Any], ignore: list[str] | None, **options: Any) -> pandas.DataFrame:  # pyright: ignore[reportUnknownParameterType, reportUnknownMemberType]
+def item_frame(row: dict[str, Any], ignore: list[str] | None, **options: Any) -> pandas.DataFrame:
     """One row a field, in a column `value`. Raises `CogniteImportError` without pandas."""
     kept = {key: value for key, value in row.items() if key not in (ignore or ())}
     # As objects, so that the values keep their Python types.
@@ -49,7 +51,7 @@ def item_frame(row: dict[str, Any], ignore: list[str] | None, **options: Any) ->
 
 def plain_item_frame(
     row: dict[str, Any], ignore: list[str] | None, expand_metadata: bool, metadata_prefix: str, convert_timestamps: bool
-) -> pandas.DataFrame:  # pyright: ignore[reportUnknownParameterType, reportUnknownMemberType]
+) -> pandas.DataFrame:
     """The same for a resource that has no list of its own."""
     pd = optional_import("pandas")
     kept = {key: value for key, value in row.items() if key not in (ignore or ())}

@@ -6,9 +6,7 @@ Any other server is asked again and again, after random pauses that grow to ten 
 
 from __future__ import annotations
 
-import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvern.client.api.base import slot
@@ -35,8 +33,7 @@ async def send_held(client: AsyncCogniteClient, request: Request) -> CogniteHTTP
         request: The request.
     """
     transport = client.transport
-    wishing = replace(
-        request,
+    wishing = request._replace(
         headers={**(request.headers or {}), "Prefer": f"wait={HELD_SECONDS}"},
         timeout=transport.config.timeout + HELD_SECONDS,
         waiting=True,
@@ -81,6 +78,8 @@ async def until_ended(call: FunctionCall) -> None:
     Raises:
         RuntimeError: when the call does not exist any more.
     """
+    import asyncio
+
     client = call._cognite_client  # pyright: ignore[reportPrivateUsage]
     pauses = back_off(0.3, 10.0)
     while call.status == "Running":
@@ -112,6 +111,8 @@ async def until_deployed(function: Function, timeout: float | None) -> None:
         TimeoutError: when the deployment has not ended by then.
         CogniteNotFoundError: when the function does not exist any more.
     """
+    import asyncio
+
     client = function._cognite_client  # pyright: ignore[reportPrivateUsage]
     deadline = None if timeout is None else time.monotonic() + timeout
     pauses = iter(_DEPLOYMENT_PAUSES)
@@ -125,5 +126,5 @@ async def until_deployed(function: Function, timeout: float | None) -> None:
                 raise CogniteNotFoundError(
                     f"Function {function.id} does not exist any more", 404, [{"id": function.id}]
                 )
-            function.__dict__.update({name: value for name, value in vars(latest).items() if not name.startswith("_")})
+            function.take_over(latest)
             progress.show(function.status)

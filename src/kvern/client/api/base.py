@@ -1,8 +1,8 @@
 """What all resources share: requests, lists page by page, and work that is sent in several requests."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +13,8 @@ from kvern.client.exceptions import CogniteAPIError, CogniteDuplicatedError, Cog
 from kvern.client.transport import Request
 
 if TYPE_CHECKING:
+    import asyncio
+
     from kvern.client.async_client import AsyncCogniteClient
     from kvern.client.identifiers import Identifiers
     from kvern.client.response import CogniteHTTPResponse
@@ -188,6 +190,8 @@ async def in_several_requests(
     Raises:
         CogniteAPIError: of the kind of the last failure, with the items of all requests sorted by outcome.
     """
+    import asyncio
+
     tasks = [asyncio.ensure_future(send(chunk)) for chunk in chunks]
     if not tasks:
         return []

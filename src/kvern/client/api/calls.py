@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 from collections.abc import AsyncIterator
 from typing import Any, Literal, overload
@@ -53,8 +52,8 @@ class FunctionCallsAPI(APIClient):
             >>> failed = client.functions.calls.list(function_id=function.id, status="Failed")
         """
         path = await self._path(function_id, function_external_id)
-        filter = FunctionCallsFilter(status, schedule_id, start_time, end_time).dump()
-        return await self._list(FunctionCallList, "POST", f"{path}/list", filter, limit)
+        conditions = FunctionCallsFilter(status, schedule_id, start_time, end_time).dump()
+        return await self._list(FunctionCallList, "POST", f"{path}/list", conditions, limit)
 
     async def retrieve(
         self, call_id: int, function_id: int | None = None, function_external_id: str | None = None
@@ -170,6 +169,8 @@ class FunctionCallsAPI(APIClient):
             >>> for entry in client.functions.calls.stream_logs(call.id, function_id=function.id):
             ...     print(entry.message)
         """
+        import asyncio
+
         path = await self._path(function_id, function_external_id)
         seen = 0
         pauses = back_off(0.3, 5.0)

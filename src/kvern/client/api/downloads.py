@@ -1,12 +1,12 @@
 """Getting content out of files (contract 7.2, 7.3)."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvern.client.api.base import APIClient, in_several_requests
 from kvern.client.config import global_config
@@ -15,6 +15,9 @@ from kvern.client.exceptions import CogniteHTTPStatusError
 from kvern.client.identifiers import Identifiers, NodeId, identifier_dict
 from kvern.client.progress import Progress
 from kvern.client.transport import Request
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LINKS_PER_REQUEST = 100
 
@@ -85,6 +88,8 @@ class FileDownloads(APIClient):
         Example:
             >>> client.files.download("downloads", id=[file.id])
         """
+        from pathlib import Path
+
         folder = Path(directory)
         if not folder.is_dir():
             raise NotADirectoryError(folder)
@@ -130,6 +135,8 @@ class FileDownloads(APIClient):
         Example:
             >>> client.files.download_to_path("some.bin", id=file.id)
         """
+        from pathlib import Path
+
         target = Path(path)
         if not target.parent.is_dir():
             raise NotADirectoryError(target.parent)

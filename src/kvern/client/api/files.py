@@ -1,5 +1,6 @@
 """Files, as far as function code needs them (contract 7)."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
@@ -96,7 +97,7 @@ class FilesAPI(FileUploads, FileDownloads):
         directory_prefix: str | None = None,
         uploaded: bool | None = None,
         limit: int | None = None,
-    ) -> AsyncIterator[FileMetadata] | AsyncIterator[FileMetadataList]:
+    ) -> AsyncIterator[FileMetadata | FileMetadataList]:
         """Iterates over files, fetching them page by page.
 
         Args:
@@ -127,7 +128,7 @@ class FilesAPI(FileUploads, FileDownloads):
             >>> for file in client.files():
             ...     print(file.name)
         """
-        filter = FileMetadataFilter(
+        conditions = FileMetadataFilter(
             name=name,
             mime_type=mime_type,
             metadata=metadata,
@@ -148,7 +149,7 @@ class FilesAPI(FileUploads, FileDownloads):
             uploaded=uploaded,
         ).dump()
         waiting: list[dict[str, Any]] = []
-        async for page in self._pages("POST", f"{_PATH}/list", filter, limit, _PAGE):
+        async for page in self._pages("POST", f"{_PATH}/list", conditions, limit, _PAGE):
             waiting.extend(page)
             if chunk_size is None:
                 for item in waiting:
@@ -215,7 +216,7 @@ class FilesAPI(FileUploads, FileDownloads):
         Example:
             >>> files = client.files.list(uploaded=True, limit=None)
         """
-        filter = FileMetadataFilter(
+        conditions = FileMetadataFilter(
             name=name,
             mime_type=mime_type,
             metadata=metadata,
@@ -235,7 +236,7 @@ class FilesAPI(FileUploads, FileDownloads):
             directory_prefix=directory_prefix,
             uploaded=uploaded,
         ).dump()
-        return await self._list(FileMetadataList, "POST", f"{_PATH}/list", filter, limit, _PAGE)
+        return await self._list(FileMetadataList, "POST", f"{_PATH}/list", conditions, limit, _PAGE)
 
     async def create(
         self, file_metadata: FileMetadata | FileMetadataWrite, overwrite: bool = False

@@ -1,8 +1,8 @@
 """Functions (contract 3)."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -31,6 +31,7 @@ from kvern.client.waiting import start_call
 
 if TYPE_CHECKING:
     from kvern.client.async_client import AsyncCogniteClient
+    from kvern.client.data_classes.files import FileMetadata
 
 _PATH = "/functions"
 _ALL = 10_000
@@ -83,7 +84,7 @@ class FunctionsAPI(APIClient):
         created_time: dict[Literal["min", "max"], int] | TimestampRange | None = None,
         metadata: dict[str, str] | None = None,
         limit: int | None = None,
-    ) -> AsyncIterator[Function] | AsyncIterator[FunctionList]:
+    ) -> AsyncIterator[Function | FunctionList]:
         """Iterates over functions.
 
         Args:
@@ -221,6 +222,8 @@ class FunctionsAPI(APIClient):
         data_set_id: int | None,
     ) -> int:
         """Id of the file with the code, which is uploaded if need be."""
+        import asyncio
+
         from kvern.client import bundle
 
         given = [
@@ -249,6 +252,9 @@ class FunctionsAPI(APIClient):
         return file.id
 
     async def _until_visible(self, file_id: int) -> None:
+        import asyncio
+
+        file: FileMetadata | None = None
         for pause in (*_VISIBLE_PAUSES, None):
             file = await self._client.files.retrieve(id=file_id)
             if file is not None and file.uploaded:
@@ -304,8 +310,8 @@ class FunctionsAPI(APIClient):
         Example:
             >>> ready = client.functions.list(status="Ready", limit=None)
         """
-        filter = FunctionFilter(name, owner, file_id, status, external_id_prefix, created_time, metadata)
-        body = {"filter": filter.dump(), "limit": _ALL if is_unlimited(limit) else limit}
+        conditions = FunctionFilter(name, owner, file_id, status, external_id_prefix, created_time, metadata)
+        body = {"filter": conditions.dump(), "limit": _ALL if is_unlimited(limit) else limit}
         answer = await self._post(f"{_PATH}/list", body, "read")
         return attach(FunctionList.load(answer["items"]), self._client)
 

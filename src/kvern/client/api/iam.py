@@ -1,5 +1,6 @@
 """Sessions and tokens (contract 6, 8)."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -133,8 +134,8 @@ class SessionsAPI(APIClient):
             >>> for session in client.iam.sessions.list(status="ACTIVE"):
             ...     print(session.id)
         """
-        filter = {} if status is None else {"status": status.upper()}
-        return await self._list(SessionList, "GET", self._RESOURCE_PATH, filter, limit, _PAGE)
+        conditions = {} if status is None else {"status": status.upper()}
+        return await self._list(SessionList, "GET", self._RESOURCE_PATH, conditions, limit, _PAGE)
 
 
 class TokenAPI(APIClient):

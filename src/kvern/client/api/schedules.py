@@ -1,5 +1,6 @@
 """Function schedules (contract 5)."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 import warnings
@@ -58,7 +59,7 @@ class FunctionSchedulesAPI(APIClient):
         created_time: dict[str, int] | TimestampRange | None = None,
         cron_expression: str | None = None,
         limit: int | None = None,
-    ) -> AsyncIterator[FunctionSchedule] | AsyncIterator[FunctionSchedulesList]:
+    ) -> AsyncIterator[FunctionSchedule | FunctionSchedulesList]:
         """Iterates over schedules.
 
         Args:
@@ -139,8 +140,8 @@ class FunctionSchedulesAPI(APIClient):
         """
         if function_id is not None and function_external_id is not None:
             raise ValueError("Expected function_id or function_external_id or neither, got both")
-        filter = FunctionSchedulesFilter(name, function_id, function_external_id, created_time, cron_expression)
-        body = {"filter": filter.dump(), "limit": _ALL if is_unlimited(limit) else limit}
+        conditions = FunctionSchedulesFilter(name, function_id, function_external_id, created_time, cron_expression)
+        body = {"filter": conditions.dump(), "limit": _ALL if is_unlimited(limit) else limit}
         answer = await self._post(f"{_PATH}/list", body, "read")
         return attach(FunctionSchedulesList.load(answer["items"]), self._client)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import math
 import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from kvern.client.api.base import APIClient, in_several_requests, slot
@@ -27,6 +25,7 @@ from kvern.client.progress import Progress
 from kvern.client.transport import Request
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
@@ -69,6 +68,8 @@ class FileUploads(APIClient):
         Example:
             >>> client.files.upload_content("report.pdf", external_id="report")
         """
+        from pathlib import Path
+
         path = Path(path)
         if path.is_dir():
             raise IsADirectoryError(path)
@@ -143,6 +144,8 @@ class FileUploads(APIClient):
             source_modified_time=source_modified_time,
             security_categories=security_categories,
         )
+        from pathlib import Path
+
         path = Path(path)
         if path.is_file():
             item.name = name or path.name
@@ -165,6 +168,8 @@ class FileUploads(APIClient):
         return session.file_metadata
 
     async def _upload_parts(self, session: FileMultipartUploadSession, path: Path, part_size: int, parts: int) -> None:
+        import asyncio
+
         size = path.stat().st_size
         with Progress(f"Uploading {path.name}", size) as progress:
 
@@ -528,7 +533,7 @@ def content_size(content: object) -> int | None:
         )
         return None
     raise TypeError(
-        f"Expected bytes, str, a file opened in binary mode, or an async iterator of bytes; got {type(content).__name__}"
+        f"Expected bytes, str, a file opened in binary mode or an async iterator of bytes, got {type(content).__name__}"
     )
 
 

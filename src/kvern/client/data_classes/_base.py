@@ -1,5 +1,6 @@
 """What all data classes share: dumping, loading, equality, tables, lists with lookup, and the client they came from."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -84,7 +85,7 @@ def _wire_fields(cls: type[CogniteResource]) -> tuple[tuple[str, str, bool], ...
     return tuple((name, to_camel_case(name), index < required) for index, name in enumerate(names))
 
 
-class CogniteResource(ABC):
+class CogniteResource(ABC):  # noqa: B024 (its subclasses are what is made)
     """Base of everything that the API sends or takes."""
 
     _LIST_CLASS: ClassVar[type[CogniteResourceList[Any]] | None] = None
@@ -146,14 +147,14 @@ class CogniteResource(ABC):
         """As `load`; None gives None."""
         return None if resource is None else cls.load(resource)
 
-    def to_pandas(
+    def to_pandas(  # pyright: ignore[reportUnknownParameterType] (pandas is optional)
         self,
         expand_metadata: bool = False,
         metadata_prefix: str = "metadata.",
         ignore: list[str] | None = None,
         camel_case: bool = False,
         convert_timestamps: bool = True,
-    ) -> pandas.DataFrame:  # pyright: ignore[reportUnknownParameterType, reportUnknownMemberType]
+    ) -> pandas.DataFrame:  # pyright: ignore[reportUnknownMemberType]
         """The fields as a data frame with one column, `value`.
 
         Args:
@@ -168,7 +169,7 @@ class CogniteResource(ABC):
         """
         from kvern.client import views
 
-        frame = views.plain_item_frame if self._LIST_CLASS is None else views.item_frame
+        frame = cast("Any", views.plain_item_frame if self._LIST_CLASS is None else views.item_frame)  # pyright: ignore[reportUnknownMemberType]
         return frame(
             self.dump(camel_case),
             ignore,
@@ -258,8 +259,8 @@ class CogniteResourceList(UserList[T_CogniteResource], Generic[T_CogniteResource
     def extend(self, other: Iterable[T_CogniteResource]) -> None:
         """Appends resources; `ValueError` when one of them has an id that the list holds already."""
         added = type(self)(list(other))
-        ids = {getattr(item, "id", None) for item in self.data} - {None}
-        repeated = sorted(ids.intersection(getattr(item, "id", None) for item in added.data))
+        ids: set[int | None] = {getattr(item, "id", None) for item in self.data} - {None}
+        repeated = ids.intersection(getattr(item, "id", None) for item in added.data)
         if repeated:
             raise ValueError(f"The list already holds the resources with these ids: {repeated}")
         self.data.extend(added.data)
@@ -302,13 +303,13 @@ class CogniteResourceList(UserList[T_CogniteResource], Generic[T_CogniteResource
             wanted = NodeId.load(wanted)
         return next((item for item in self.data if getattr(item, field, None) == wanted), None)
 
-    def to_pandas(
+    def to_pandas(  # pyright: ignore[reportUnknownParameterType] (pandas is optional)
         self,
         camel_case: bool = False,
         expand_metadata: bool = False,
         metadata_prefix: str = "metadata.",
         convert_timestamps: bool = True,
-    ) -> pandas.DataFrame:  # pyright: ignore[reportUnknownParameterType, reportUnknownMemberType]
+    ) -> pandas.DataFrame:  # pyright: ignore[reportUnknownMemberType]
         """The resources as a data frame, one row each.
 
         Args:
@@ -322,7 +323,8 @@ class CogniteResourceList(UserList[T_CogniteResource], Generic[T_CogniteResource
         """
         from kvern.client import views
 
-        return views.list_frame(self.dump(camel_case), expand_metadata, metadata_prefix, convert_timestamps)
+        frame = cast("Any", views.list_frame)  # pyright: ignore[reportUnknownMemberType]
+        return frame(self.dump(camel_case), expand_metadata, metadata_prefix, convert_timestamps)
 
     def _repr_html_(self) -> str:
         from kvern.client import views
@@ -375,7 +377,7 @@ class WriteableCogniteResourceList(
         """What to send in order to create the same again."""
 
 
-class CogniteFilter(ABC):
+class CogniteFilter(ABC):  # noqa: B024 (its subclasses are what is made)
     """Base of what narrows a list down."""
 
     def __eq__(self, other: object) -> bool:

@@ -102,8 +102,8 @@ class Capability:
     actions: Sequence[enum.Enum]
     scope: Scope
 
-    class Action(enum.Enum):
-        """The actions of this list."""
+    Action: ClassVar[type[enum.Enum]]
+    """The actions of this list."""
 
     @property
     def capability_name(self) -> str:

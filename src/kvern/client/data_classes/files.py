@@ -1,5 +1,6 @@
 """Files, as far as function code needs them (contract 7)."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from abc import ABC

@@ -1,5 +1,6 @@
 """Functions, their calls and their schedules (contract 3, 4, 5)."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from abc import ABC
@@ -282,13 +283,19 @@ class Function(FunctionCore):
         """As `update`, to be awaited."""
         latest = await self._cognite_client.functions.retrieve(id=self.id)
         if latest is not None:
-            self.__dict__.update({name: value for name, value in vars(latest).items() if not name.startswith("_")})
+            self.take_over(latest)
 
     def update(self) -> None:
         """Takes over what the server has now, the status above all. A function that is gone stays as it is."""
         from kvern.client.loop import run_sync
 
         run_sync(self.update_async())
+
+    def take_over(self, latest: Function) -> None:
+        """Takes over all fields from a newer reading of the same function."""
+        for name, value in vars(latest).items():
+            if not name.startswith("_"):
+                setattr(self, name, value)
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """As `wait`, to be awaited."""

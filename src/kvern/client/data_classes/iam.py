@@ -1,11 +1,14 @@
 """Sessions, and what a token may do (contract 6, 8)."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from kvern.client.data_classes._base import CogniteResource, CogniteResourceList, IdTransformerMixin
-from kvern.client.data_classes.capabilities import ProjectCapabilityList
+
+if TYPE_CHECKING:
+    from kvern.client.data_classes.capabilities import ProjectCapabilityList
 
 SessionStatus: TypeAlias = Literal["READY", "ACTIVE", "CANCELLED", "EXPIRED", "REVOKED", "ACCESS_LOST"]
 SessionType: TypeAlias = Literal["CLIENT_CREDENTIALS", "TOKEN_EXCHANGE", "ONESHOT_TOKEN_EXCHANGE"]
@@ -162,6 +165,8 @@ class TokenInspection(CogniteResource):
 
     @classmethod
     def _load_field(cls, name: str, value: Any) -> Any:
+        from kvern.client.data_classes.capabilities import ProjectCapabilityList
+
         if name == "projects":
             return [ProjectSpec.load(project) for project in value]
         return ProjectCapabilityList.load(value) if name == "capabilities" else value

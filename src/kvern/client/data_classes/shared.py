@@ -1,5 +1,6 @@
 """Data classes that several resources use."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence

@@ -1,5 +1,6 @@
 """The synchronous twin of `kvern.client.api.files`, written by `kvern.client.derive`: do not edit."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ class SyncFilesAPI(SyncFileUploads, SyncFileDownloads):
         directory_prefix: str | None = None,
         uploaded: bool | None = None,
         limit: int | None = None,
-    ) -> Iterator[FileMetadata] | Iterator[FileMetadataList]:
+    ) -> Iterator[FileMetadata | FileMetadataList]:
         """Iterates over files, fetching them page by page.
 
         Args:

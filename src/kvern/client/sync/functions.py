@@ -1,5 +1,6 @@
 """The synchronous twin of `kvern.client.api.functions`, written by `kvern.client.derive`: do not edit."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +71,7 @@ class SyncFunctionsAPI:
         created_time: dict[Literal["min", "max"], int] | TimestampRange | None = None,
         metadata: dict[str, str] | None = None,
         limit: int | None = None,
-    ) -> Iterator[Function] | Iterator[FunctionList]:
+    ) -> Iterator[Function | FunctionList]:
         """Iterates over functions.
 
         Args:

@@ -1,5 +1,6 @@
 """The synchronous twin of `kvern.client.api.iam`, written by `kvern.client.derive`: do not edit."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """The synchronous twin of `kvern.client.api.schedules`, written by `kvern.client.derive`: do not edit."""
 
+# ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ class SyncFunctionSchedulesAPI:
         created_time: dict[str, int] | TimestampRange | None = None,
         cron_expression: str | None = None,
         limit: int | None = None,
-    ) -> Iterator[FunctionSchedule] | Iterator[FunctionSchedulesList]:
+    ) -> Iterator[FunctionSchedule | FunctionSchedulesList]:
         """Iterates over schedules.
 
         Args:
