@@ -97,6 +97,8 @@ class _Envelope:
             await self._app(scope, receive, send)
             return
         request_id = secrets.token_hex(8)
+        # With an application in the scope, Starlette raises for unknown routes, in place of a plain-text answer.
+        scope["app"] = self
         began = False
 
         async def send_with_id(message: Message) -> None:

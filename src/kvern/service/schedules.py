@@ -103,7 +103,7 @@ class Schedules:
             name=wanted.name,
             description=wanted.description or None,
             cron_expression=wanted.cron_expression,
-            data=None if wanted.data is None else bytes(wanted.data),
+            data=wanted.input_data(),
             session_id=session.id,
             created_time=self._clock.now(),
         )

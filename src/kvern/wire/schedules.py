@@ -21,7 +21,7 @@ class ScheduleWrite(Body):
     function_id: Id | None = None
     function_external_id: ExternalId | None = None
     description: Description | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     nonce: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
     def __post_init__(self) -> None:
@@ -29,6 +29,11 @@ class ScheduleWrite(Body):
             raise ValueError("Expected exactly one of `functionId` and `functionExternalId`")
         if self.nonce is not None and self.function_external_id is not None:
             raise ValueError("Expected `functionId`, not `functionExternalId`, together with `nonce`")
+
+    def input_data(self) -> bytes | None:
+        """The JSON text of `data` to the letter; None when it was absent or null."""
+        text = bytes(self.data)
+        return None if text in (b"", b"null") else text
 
 
 class ScheduleWrites(Body):
