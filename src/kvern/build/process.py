@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from kvern.build.revision import Interpreter
 from kvern.sandbox import Mount
@@ -15,6 +17,7 @@ from kvern.sandbox import Mount
 OnLine = Callable[[str], None]
 
 _LONGEST_LINE = 4000
+_PATIENCE = 2.0
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/sbin", "/etc/ssl", "/etc/pki", "/etc/ca-certificates")
 
 
@@ -38,48 +41,51 @@ async def run(
         stdin: what the command can read; then its input ends.
         workdir: where it starts.
     """
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        env=dict(env),
-        cwd=workdir,
-        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(tempfile.TemporaryFile())
+        source.write(stdin)
+        source.seek(0)
+        # Pipes of asyncio's own would make `wait` wait for all that inherited them, not for the command.
+        end, start = os.pipe()
+        output = stack.enter_context(os.fdopen(end, "rb", buffering=0))
+        with os.fdopen(start, "wb", buffering=0) as sink:
+            process = await asyncio.create_subprocess_exec(
+                *argv, env=dict(env), cwd=workdir, stdin=source, stdout=sink, stderr=sink, start_new_session=True
+            )
+        reader = asyncio.create_task(_lines(output, on_line))
+        try:
+            status = await process.wait()
+            # Something left behind would hold the output open for ever.
+            _kill(process.pid)
+            await asyncio.wait([reader], timeout=_PATIENCE)
+            return status
+        finally:
+            _kill(process.pid)
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+            if process.returncode is None:
+                await asyncio.shield(process.wait())
+
+
+async def _lines(output: IO[bytes], on_line: OnLine) -> None:
+    stream = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), output
     )
-    assert process.stdout is not None
-    reader = asyncio.create_task(_lines(process.stdout, on_line))
     try:
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                process.stdin.write(stdin)
-                await process.stdin.drain()
-            process.stdin.close()
-        status = await process.wait()
-        # Something left behind would hold the pipe open for ever.
-        _kill(process.pid)
-        await asyncio.wait([reader], timeout=2)
-        return status
+        rest = b""
+        while chunk := await stream.read(1 << 16):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                on_line(_text(line))
+            while len(rest) > _LONGEST_LINE:
+                on_line(_text(rest[:_LONGEST_LINE]))
+                rest = rest[_LONGEST_LINE:]
+        if rest:
+            on_line(_text(rest))
     finally:
-        _kill(process.pid)
-        reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reader
-        if process.returncode is None:
-            await asyncio.shield(process.wait())
-
-
-async def _lines(stream: asyncio.StreamReader, on_line: OnLine) -> None:
-    rest = b""
-    while chunk := await stream.read(1 << 16):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            on_line(_text(line))
-        while len(rest) > _LONGEST_LINE:
-            on_line(_text(rest[:_LONGEST_LINE]))
-            rest = rest[_LONGEST_LINE:]
-    if rest:
-        on_line(_text(rest))
+        transport.close()
 
 
 def _text(line: bytes) -> str:

@@ -77,7 +77,7 @@ async def exclusive(path: Path) -> AsyncGenerator[None, None]:
             raise
         os.close(lock)
         await asyncio.sleep(pause)
-        pause = min(pause * 2, 0.5)
+        pause = min(pause * 2, 0.2)
     try:
         yield
     finally:
