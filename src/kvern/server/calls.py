@@ -28,6 +28,8 @@ class CallRoutes:
         wait = preferred or self._calls.grace(live.function)
         if wait and not live.ended.done():
             await asyncio.wait((live.ended,), timeout=wait)
+            if not live.ended.done():
+                self._calls.note_duration(live.function, wait)
         return Answer(self._shown(ask, live.record), 201, _applied(preferred))
 
     async def list(self, ask: Ask[None]) -> Answer:

@@ -321,7 +321,7 @@ class Calls:
                 _log.error("the end of call %s could not be kept, trying again: %s", record.id, fault)
                 await self._end_again(row, log_row)
                 break
-        self._note_timing(call)
+        self.note_duration(call.function, (record.end_time - record.start_time) / 1000)
         record.status = status
         record.error_message = None if status == "Completed" else outcome.message
         record.error_trace = None if status == "Completed" else outcome.trace
@@ -336,16 +336,16 @@ class Calls:
             except StoreFault as fault:
                 _log.error("the end of call %s still cannot be kept: %s", row["call"], fault)
 
-    def _note_timing(self, call: LiveCall) -> None:
-        timings = call.function.timings
-        timings.append(((call.record.end_time or 0) - call.record.start_time) / 1000)
-        del timings[:-_TIMINGS]
+    def note_duration(self, function: LiveFunction, seconds: float) -> None:
+        """Remember that a call of `function` takes this long, or longer."""
+        function.timings.append(seconds)
+        del function.timings[:-_TIMINGS]
 
     def grace(self, function: LiveFunction) -> float:
         """Seconds to hold the answer to a call back: none for a function whose recent calls ran longer than that."""
         grace = self._settings.call_grace_ms / 1000
         timings = function.timings
-        return 0.0 if timings and sorted(timings)[len(timings) // 2] > grace else grace
+        return 0.0 if timings and sorted(timings)[len(timings) // 2] >= grace else grace
 
     async def _stop_calls(self, functions: list[LiveFunction]) -> None:
         """Stop the calls of functions that are about to be deleted, and wait until they are gone."""
