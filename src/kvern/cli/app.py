@@ -46,9 +46,7 @@ _groups = {title: Group(title, sort_key=place) for place, title in enumerate(VER
 for _title, _verbs in VERBS.items():
     for _name, _path in _verbs.items():
         app.command(_path, name=_name, group=_groups[_title])
-app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType]
-    group=_groups["This command"], help="Install completion for this shell."
-)
+app.command("kvern.cli.completion:install", name="--install-completion", group=_groups["This command"])
 for _flag in ("--help", "--version"):
     app[_flag].group = _groups["This command"]
 
@@ -67,6 +65,7 @@ def run(arguments: Sequence[str]) -> int:
         for verbs in VERBS.values():
             for verb in verbs:
                 app[verb]
+        app["--install-completion"]
     try:
         result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
     except CycloptsError as error:

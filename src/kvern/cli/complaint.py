@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 SERVER_PACKAGES = frozenset(
     {"alembic", "cron_descriptor", "cronsim", "cryptography", "httptools", "jwt", "sqlalchemy", "starlette", "uv"}
     | {"uvicorn", "uvloop"}
@@ -40,18 +42,27 @@ def _about_missing(module: str) -> Complaint | None:
 
 
 def _about_answer(error: Exception) -> Complaint | None:
+    if "kvern.client.exceptions" not in sys.modules:  # then none of them can have been raised
+        return None
     from kvern.client import exceptions
 
-    if isinstance(error, exceptions.CogniteConnectionRefused):
-        return Complaint(f"{error} Start a service with: kvern serve")
+    if isinstance(error, exceptions.CogniteConnectionError):
+        return Complaint(f"{_sentence(error)} Is the service running? On this machine: kvern serve")
     if isinstance(error, exceptions.CogniteReadTimeout):
         return Complaint("the service did not answer in time; see its log, or try again")
     if isinstance(error, exceptions.CogniteProjectAccessError):
         return Complaint(f"the service refuses the token for project {error.project}; log in again: kvern login")
+    if isinstance(error, exceptions.CogniteOAuthError):
+        return Complaint(f"{_sentence(error)} Check the client id and secret, or log in again: kvern login")
     if isinstance(error, exceptions.CogniteAuthError):
-        return Complaint(f"{error} Check the client id and secret, or log in again: kvern login")
+        return Complaint(f"{_sentence(error)} Is the service running? On this machine: kvern serve")
     if isinstance(error, exceptions.CogniteAPIError):
         return Complaint(f"{error.message} (HTTP {error.code}, request {error.x_request_id})")
     if isinstance(error, exceptions.CogniteException):
         return Complaint(str(error).partition("\n")[0])
     return None
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of an error, closed by a full stop."""
+    return str(error).partition("\n")[0].rstrip(". ") + "."

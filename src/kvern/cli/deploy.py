@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -14,7 +15,7 @@ from kvern.cli.options import DEFAULT, Options
 
 if TYPE_CHECKING:
     from kvern.client import CogniteClient
-    from kvern.client.data_classes.functions import Function, FunctionSchedule, RunTime
+    from kvern.client.data_classes.functions import Function, RunTime
 
 _POLL = 0.2  # seconds
 
@@ -42,9 +43,10 @@ def deploy(
 ) -> int:
     """Deploy a folder, a .zip or a single .py file as a function.
 
-    A function that has the external id already is replaced; its schedules are made again, its calls are gone. What the
-    code needs stands in `requirements.txt` at the top of the folder; for a single file, in the docstring of `handle`
-    between the lines `[requirements]` and `[/requirements]`.
+    What the code needs stands in `requirements.txt` at the top of the folder; for a single file, in the docstring of
+    `handle` between the lines `[requirements]` and `[/requirements]`. A function that has the external id already is
+    replaced once the new one is built; its schedules are made again, its calls are gone. When the new one cannot be
+    built, the old one stays.
 
     For example:
 
@@ -79,82 +81,118 @@ def deploy(
     facts = inputs.pairs(metadata, "--metadata")
 
     client = connection.connect(options)
-    # Uploaded before the old one goes: a broken connection then breaks nothing.
     file = client.files.upload_bytes(
         packed.content, name=f"{called.replace('/', '-')}.zip", external_id=external_id, overwrite=True
     )
-    old = client.functions.retrieve(external_id=external_id)
-    schedules = list(client.functions.schedules.list(function_id=old.id, limit=None)) if old else []
-    inputs_of = {one.id: client.functions.schedules.get_input_data(one.id) for one in schedules}
-    if old:
-        client.functions.delete(id=old.id)
-    function = client.functions.create(
-        name=called,
-        file_id=file.id,
-        function_path=packed.handler,
-        external_id=external_id,
-        description=description,
-        owner=owner,
-        secrets=secrets or None,
-        env_vars=env_vars or None,
-        cpu=cpu,
-        memory=memory,
-        runtime=cast("RunTime | None", runtime),  # the service knows which there are
-        metadata=facts or None,
-        index_url=index_url,
-        extra_index_urls=list(extra_index_url) or None,
-    )
-    for schedule in schedules:
-        _again(client, schedule, function, inputs_of[schedule.id])
-    if wait:
-        function = _until_built(client, function, silent=options.json)
-    _tell(function, replaced=old is not None, schedules=len(schedules), as_json=options.json)
+
+    def create(external_id: str | None) -> Function:
+        return client.functions.create(
+            name=called,
+            file_id=file.id,
+            function_path=packed.handler,
+            external_id=external_id,
+            description=description,
+            owner=owner,
+            secrets=secrets or None,
+            env_vars=env_vars or None,
+            cpu=cpu,
+            memory=memory,
+            runtime=cast("RunTime | None", runtime),  # the service knows which there are
+            metadata=facts or None,
+            index_url=index_url,
+            extra_index_urls=list(extra_index_url) or None,
+        )
+
+    with output.Progress(silent=options.json) as progress:
+        build = _Build(client, external_id, progress)
+        old = client.functions.retrieve(external_id=external_id)
+        if old is None:
+            function, schedules = create(external_id), 0
+            function = build.wait(function) if wait else function
+        else:
+            function, schedules = _replace(client, old, create, build if wait else None)
+    took = build.took if wait else None
+    _tell(function, external_id, replaced=old, schedules=schedules, took=took, as_json=options.json)
     return 1 if function.status == "Failed" else 0
 
 
-def _again(
-    client: CogniteClient, schedule: FunctionSchedule, function: Function, data: dict[str, object] | None
-) -> None:
-    """Make a schedule of the replaced function once more; a function takes its schedules along when it goes."""
-    client.functions.schedules.create(
-        name=schedule.name,
-        cron_expression=schedule.cron_expression,
-        function_id=function.id,
-        description=schedule.description,
-        data=data,
-    )
+def _replace(
+    client: CogniteClient, old: Function, create: Callable[[str | None], Function], build: _Build | None
+) -> tuple[Function, int]:
+    """Put a new function in the place of `old`. A function cannot be changed, only deleted (contract 3.2).
 
+    So the new one is made on trial first, without the external id: when its settings are refused or it cannot be built,
+    the old one stays as it is. What was built on trial is there already when it is made again.
 
-def _until_built(client: CogniteClient, function: Function, *, silent: bool) -> Function:
-    begun = time.monotonic()
-    with output.Progress(silent=silent) as progress:
-        while function.status not in ("Ready", "Failed"):
-            progress.show(
-                f"{function.external_id}: {function.status}", output.duration((time.monotonic() - begun) * 1000)
+    Returns:
+        The new function, or the one on trial if it failed; and how many schedules were made again.
+    """
+    trial = create(None)
+    try:
+        if build:
+            trial = build.wait(trial)
+            if trial.status == "Failed":
+                return trial, 0
+        schedules = list(client.functions.schedules.list(function_id=old.id, limit=None))
+        data = {one.id: client.functions.schedules.get_input_data(one.id) for one in schedules}
+        client.functions.delete(id=old.id)  # and its schedules with it
+        function = create(old.external_id)
+        for one in schedules:
+            client.functions.schedules.create(
+                name=one.name,
+                cron_expression=one.cron_expression,
+                function_id=function.id,
+                description=one.description,
+                data=data[one.id],
             )
+        return (build.wait(function) if build else function), len(schedules)
+    finally:
+        client.functions.delete(id=trial.id)
+
+
+class _Build:
+    """Waiting for functions to be built, and saying how far they are."""
+
+    def __init__(self, client: CogniteClient, called: str, progress: output.Progress) -> None:
+        self._client = client
+        self._called = called
+        self._progress = progress
+        self._begun = time.monotonic()
+
+    @property
+    def took(self) -> str:
+        return output.duration((time.monotonic() - self._begun) * 1000)
+
+    def wait(self, function: Function) -> Function:
+        while function.status not in ("Ready", "Failed"):
+            self._progress.show(f"{self._called}: {function.status}", self.took)
             time.sleep(_POLL)
-            latest = client.functions.retrieve(id=function.id)
+            latest = self._client.functions.retrieve(id=function.id)
             if latest is None:
-                raise Complaint(f"{function.external_id} was deleted while it was built")
+                raise Complaint(f"{self._called} was deleted while it was built")
             function = latest
-        progress.show(f"{function.external_id}: {function.status} after {time.monotonic() - begun:.1f} s")
-    return function
+        return function
 
 
-def _tell(function: Function, *, replaced: bool, schedules: int, as_json: bool) -> None:
+def _tell(
+    function: Function, called: str, *, replaced: Function | None, schedules: int, took: str | None, as_json: bool
+) -> None:
     if as_json:
         output.as_json(function.dump())
+        return
+    if function.status == "Failed":
+        error = function.error or {}
+        output.note(f"kvern: {called} could not be built: {error.get('message', 'no reason was given')}")
+        if error.get("trace"):
+            output.note(str(error["trace"]).rstrip())
+        if replaced:
+            output.note(f"The function that was there stays as it is (id {replaced.id}).")
         return
     what = "replaced" if replaced else "new"
     if schedules:
         what += f", {schedules} {'schedule' if schedules == 1 else 'schedules'} made again"
-    if function.status == "Failed":
-        error = function.error or {}
-        output.note(f"kvern: {function.external_id} could not be built: {error.get('message', 'no reason was given')}")
-        if error.get("trace"):
-            output.note(str(error["trace"]).rstrip())
-        return
     on = f" on {function.runtime_version}" if function.runtime_version else ""
-    print(f"{function.external_id} is {function.status}{on} ({what}, id {function.id})")
+    after = f" after {took}" if took else ""
+    print(f"{called} is {function.status}{on}{after} ({what}, id {function.id})")
     if function.status == "Ready":
-        output.note(f"Call it: kvern call {function.external_id} --data '{{}}'")
+        output.note(f"Call it: kvern call {called} --data '{{}}'")

@@ -46,6 +46,9 @@ class Function(Resource):
     given: dict[str, Any] = field(default_factory=dict[str, Any])
     hidden = ("given",)
 
+    def fail(self, message: str, trace: str = "") -> None:
+        self.status, self.error = "Failed", {"message": message, "trace": trace}
+
 
 @dataclass
 class Call(Resource):
@@ -115,6 +118,8 @@ class Twin:
         """What becomes of a function when it is asked for after it was created."""
         self.answer: Callable[[Call, Any], None] = lambda call, data: call.finish(data)
         """What becomes of a call when it is made."""
+        self.refuse: Exception | None = None
+        """What is raised instead of creating a function."""
         self.functions = self.files = self
 
     @property
@@ -135,6 +140,8 @@ class Twin:
         return self.uploaded[-1]
 
     def create(self, name: str, *, external_id: str | None = None, **given: Any) -> Function:
+        if self.refuse:
+            raise self.refuse
         assert external_id is None or external_id not in {one.external_id for one in self.all.values()}
         return self.add(name, external_id, given=given)
 

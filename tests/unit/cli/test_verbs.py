@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kvern.cli.complaint import Complaint
+
 if TYPE_CHECKING:
-    from conftest import Call, Function, Twin
+    from conftest import Call, Twin
 
 Kvern = Callable[..., Any]
 
@@ -31,7 +33,7 @@ class TestDeploy:
         assert (function.name, function.external_id, function.status) == ("pump", "pump", "Ready")
         assert ran.code == 0
         assert ran.out.startswith("pump is Ready")
-        assert ran.err.splitlines()[:2] == ["pump: Queued", "pump: Ready after 0.0 s"]
+        assert ran.err.splitlines() == ["pump: Queued", "Call it: kvern call pump --data '{}'"]
 
     def test_every_setting_reaches_the_service(self, twin: Twin, kvern: Kvern, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "secrets").write_text("key=from-file\nother=x\n")
@@ -90,16 +92,38 @@ class TestDeploy:
     def test_a_failed_build_is_told_with_its_trace_and_exit_code_1(
         self, twin: Twin, kvern: Kvern, folder: Path
     ) -> None:
-        def fail(function: Function) -> None:
-            function.status, function.error = "Failed", {"message": "no such package", "trace": "line 1\nline 2"}
-
-        twin.build = fail
+        twin.build = lambda function: function.fail("no such package", "line 1\nline 2")
 
         ran = kvern("deploy", str(folder))
 
         assert ran.code == 1
         assert ran.out == ""
         assert ran.err.endswith("kvern: pump could not be built: no such package\nline 1\nline 2\n")
+
+    @pytest.mark.parametrize("wait", [(), ("--no-wait",)])
+    def test_settings_that_are_refused_leave_the_old_function(
+        self, twin: Twin, kvern: Kvern, folder: Path, wait: tuple[str, ...]
+    ) -> None:
+        old = twin.add("pump", "pump")
+        twin.refuse = Complaint("Expected at most 3.0 as cpu, given 900.0")
+
+        ran = kvern("deploy", str(folder), "--cpu", "900", *wait)
+
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err == "kvern: Expected at most 3.0 as cpu, given 900.0\n"
+        assert list(twin.all) == [old.id]
+
+    def test_a_build_that_fails_leaves_the_old_function(self, twin: Twin, kvern: Kvern, folder: Path) -> None:
+        old = twin.add("pump", "pump", status="Ready")
+        twin.schedules.create("nightly", cron_expression="0 2 * * *", function_id=old.id)
+        twin.build = lambda function: function.fail("no such package")
+
+        ran = kvern("deploy", str(folder))
+
+        assert ran.code == 1
+        assert ran.err.endswith(f"The function that was there stays as it is (id {old.id}).\n")
+        assert list(twin.all) == [old.id]
+        assert len(twin.made_schedules) == 1
 
     def test_without_waiting_it_says_what_is_so_far(self, twin: Twin, kvern: Kvern, folder: Path) -> None:
         ran = kvern("deploy", str(folder), "--no-wait", "--json")
