@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dis
 import inspect
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from types import CodeType
 from typing import Any, cast
 
 ALLOWED_ARGUMENTS = ("client", "data", "secrets", "function_call_info")
@@ -106,15 +108,19 @@ def _check_arguments(arguments: set[str]) -> None:
 
 
 def names_from_outside(handle: Callable[..., object]) -> list[str]:
-    """Names that a function uses and that its own source does not define."""
+    """Names that a function uses and that neither its own source nor Python defines."""
     code = getattr(handle, "__code__", None)
     if code is None:
         return []
-    try:
-        used = inspect.getclosurevars(cast("Any", handle))
-    except (TypeError, ValueError):
-        return []
-    return sorted({*used.globals, *used.nonlocals} - {"handle"})
+    used = set(cast("CodeType", code).co_freevars)
+    waiting: list[CodeType] = [code]
+    while waiting:
+        current = waiting.pop()
+        waiting.extend(constant for constant in current.co_consts if isinstance(constant, CodeType))
+        used.update(
+            str(step.argval) for step in dis.get_instructions(current) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+        )
+    return sorted(name for name in used if not hasattr(builtins, name) and name != "handle")
 
 
 def try_import(root: Path, function_path: PurePosixPath) -> None:

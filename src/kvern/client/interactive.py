@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import os
 import secrets
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from kvern.client.credentials import DEFAULT_LEEWAY_SECONDS, RefreshedToken
 from kvern.client.documents import load_mapping
 from kvern.client.exceptions import CogniteAuthError, CogniteOAuthError
 from kvern.client.oauth import TokenAnswer, request_token, send_form, token_answer
 from kvern.client.profiles import write_private
+from kvern.client.redirect import LOGIN_SECONDS, Redirect
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 InteractivePrompt: TypeAlias = Literal["select_account", "login", "consent"]
 _PROMPTS = ("select_account", "login", "consent")
-_LOGIN_SECONDS = 300
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -192,7 +190,7 @@ class OAuthInteractive(_RememberedLogin):
         verifier = secrets.token_urlsafe(64)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         state = secrets.token_urlsafe(24)
-        with _Redirect(self.redirect_port, state) as redirect:
+        with Redirect(self.redirect_port, state) as redirect:
             query = {
                 "response_type": "code",
                 "client_id": self.client_id,
@@ -332,7 +330,7 @@ class OAuthDeviceCode(_RememberedLogin):
         sys.stderr.flush()
         form = {"grant_type": _DEVICE_GRANT, "device_code": started["device_code"], "client_id": self.client_id}
         pause = float(started.get("interval", 5))
-        deadline = time.monotonic() + float(started.get("expires_in", _LOGIN_SECONDS))
+        deadline = time.monotonic() + float(started.get("expires_in", LOGIN_SECONDS))
         while time.monotonic() < deadline:
             time.sleep(pause)
             now = time.time()
@@ -382,48 +380,3 @@ class OAuthDeviceCode(_RememberedLogin):
             clear_cache=clear_cache,
             mem_cache_only=mem_cache_only,
         )
-
-
-class _Redirect:
-    """The local address that the browser is sent back to with the code."""
-
-    def __init__(self, port: int, state: str) -> None:
-        answers: list[dict[str, str]] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
-                ours = query.get("state") == state
-                if ours:
-                    answers.append(query)
-                text = query.get("error_description", "You are logged in and can close this page.") if ours else "?"
-                self.send_response(200 if ours else 404)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
-                self.end_headers()
-                self.wfile.write(f"<p>{html.escape(text)}</p>".encode())
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (named by the base class)
-                """Keeps the code out of the terminal."""
-
-        self._answers = answers
-        self._server = HTTPServer(("localhost", port), Handler)
-        self._server.timeout = 1
-        self.url = f"http://localhost:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.server_close()
-
-    def code(self) -> str:
-        """The code, once the browser came back. Raises `CogniteOAuthError` when it brought none."""
-        deadline = time.monotonic() + _LOGIN_SECONDS
-        while not self._answers:
-            if time.monotonic() > deadline:
-                raise CogniteOAuthError("timeout", f"Nobody logged in within {_LOGIN_SECONDS} seconds")
-            self._server.handle_request()
-        answer = self._answers[0]
-        if "code" not in answer:
-            raise CogniteOAuthError(answer.get("error", "no code"), answer.get("error_description", ""))
-        return answer["code"]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
-import random
-import re
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from kvern.client import exceptions
@@ -19,28 +16,23 @@ from kvern.client.debugging import debug_logger
 from kvern.client.documents import dump_json
 from kvern.client.redaction import redacted_body, redacted_headers
 from kvern.client.response import CogniteHTTPResponse
+from kvern.client.retries import Tries, is_repeatable
 
 if TYPE_CHECKING:
     import asyncio
 
     import httpx2
 
+    from kvern.client.async_client import AsyncCogniteClient
+
 # Shorter than the five seconds after which common servers close an idle connection.
 _KEEPALIVE_SECONDS = 4
-_SLOWEST_RETRY_AFTER_SECONDS = 60.0
-
-# What these POSTs do would be done twice by a repetition (contract 1.8).
-_CREATES = re.compile(r"/(functions|functions/[^/]+/call|functions/schedules|files|datasets)(/delete)?")
-_READS = re.compile(r"/.*/?(list|byids|search|aggregate|downloadlink|uploadlink|multiuploadlink|status|revoke|inspect)")
-_REPEATABLE = re.compile(r"/(sessions|groups|files/initmultipartupload|files/completemultipartupload)")
 
 
-def back_off(factor: float = 0.5, longest: float = 60.0, shortest: float = 0.0) -> Iterator[float]:
-    """Seconds to wait before each next try: random, below a bound that doubles until it is `longest`."""
-    bound = factor
-    while True:
-        yield random.uniform(shortest, max(shortest, min(bound, longest)))  # noqa: S311
-        bound = min(bound * 2, longest)
+def slot(client: AsyncCogniteClient, group: str, limit: str) -> asyncio.Semaphore:
+    """What a request of a group must hold while it is under way."""
+    settings = global_config.concurrency_settings
+    return settings.semaphore(getattr(settings, group), limit, client.config.project)
 
 
 def http_options() -> dict[str, Any]:
@@ -190,8 +182,8 @@ class Transport:
         import asyncio
 
         url = self.url(request.url)
-        repeatable = _is_repeatable(request.method, url) if request.repeatable is None else request.repeatable
-        tries = _Tries(repeatable)
+        repeatable = is_repeatable(request.method, url) if request.repeatable is None else request.repeatable
+        tries = Tries(repeatable)
         while True:
             if semaphore is not None:
                 await semaphore.acquire()
@@ -214,7 +206,7 @@ class Transport:
                 )
             await asyncio.sleep(delay)
 
-    async def _try(self, request: Request, url: str, tries: _Tries, stream: bool) -> CogniteHTTPResponse | float:
+    async def _try(self, request: Request, url: str, tries: Tries, stream: bool) -> CogniteHTTPResponse | float:
         """The answer, or the seconds after which to try again."""
         import httpx2
 
@@ -323,54 +315,6 @@ class Transport:
         return sorted(projects - {self.config.project})
 
 
-class _Tries:
-    """Counts the tries of one request and says whether, and after how long, there is another."""
-
-    def __init__(self, repeatable: bool) -> None:
-        self.repeatable = repeatable
-        self.total = 0
-        self.why = ""
-        self._unconnected = 0
-        self._delays = back_off(0.5, float(global_config.max_retry_backoff), 0.1)
-
-    def _next(self) -> float | None:
-        self.total += 1
-        return next(self._delays) if self.total <= global_config.max_retries else None
-
-    def after_status(self, response: CogniteHTTPResponse) -> float | None:
-        """Seconds to the next try after an answer of 4xx or 5xx; None to give up."""
-        code = response.status_code
-        self.why = f"HTTP {code}"
-        invited = response.headers.get("cdf-is-auto-retryable", "").lower() == "true"
-        # A 429 means that nothing happened, whatever the request (contract 1.8).
-        if not invited and not (code in global_config.status_forcelist and (self.repeatable or code == 429)):
-            return None
-        delay = self._next()
-        return None if delay is None else max(delay, _retry_after(response))
-
-    def after_failure(self, error: Exception) -> float | None:
-        """Seconds to the next try when there was no answer; None to give up."""
-        import httpx2
-
-        self.why = f"{type(error).__name__}: {error}"
-        if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)):
-            self._unconnected += 1
-            return self._next() if self._unconnected <= global_config.max_retries_connect else None
-        if not self.repeatable:
-            return None
-        if isinstance(error, httpx2.TimeoutException):
-            return self._next()
-        self._unconnected += 1
-        return self._next() if self._unconnected <= global_config.max_retries_connect else None
-
-
-def _retry_after(response: CogniteHTTPResponse) -> float:
-    try:
-        return min(float(response.headers.get("retry-after", "0")), _SLOWEST_RETRY_AFTER_SECONDS)
-    except ValueError:
-        return 0.0
-
-
 def _request_error(error: Exception) -> exceptions.CogniteRequestError:
     import httpx2
 
@@ -380,16 +324,6 @@ def _request_error(error: Exception) -> exceptions.CogniteRequestError:
     if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
         return exceptions.CogniteReadTimeout(f"No answer in time: {text}")
     return exceptions.CogniteConnectionError(f"The connection broke: {text}")
-
-
-def _is_repeatable(method: str, url: str) -> bool:
-    if method != "POST":
-        return method in ("GET", "PUT", "HEAD")
-    path = urlsplit(url).path
-    path = re.sub(r"^.*/projects/[^/]+(?=/|$)", "", path)
-    if _CREATES.fullmatch(path):
-        return False
-    return bool(_READS.fullmatch(path) or _REPEATABLE.fullmatch(path))
 
 
 def _error_object(response: CogniteHTTPResponse) -> tuple[str, dict[str, Any]]:

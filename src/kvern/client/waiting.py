@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from kvern.client.api.base import slot
 from kvern.client.exceptions import CogniteNotFoundError
 from kvern.client.progress import Progress
-from kvern.client.transport import Request, back_off
+from kvern.client.retries import back_off
+from kvern.client.transport import Request, slot
 
 if TYPE_CHECKING:
     from kvern.client.async_client import AsyncCogniteClient

@@ -7,10 +7,9 @@ import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvern.client.config import global_config
 from kvern.client.data_classes._base import CogniteResource, CogniteResourceList, attach
 from kvern.client.exceptions import CogniteAPIError, CogniteDuplicatedError, CogniteNotFoundError
-from kvern.client.transport import Request
+from kvern.client.transport import Request, slot
 
 if TYPE_CHECKING:
     import asyncio
@@ -50,12 +49,6 @@ def checked_limit(limit: float | None) -> int | None:
 def in_chunks(items: Sequence[_Chunk], size: int) -> Iterable[Sequence[_Chunk]]:
     """The items, `size` at a time."""
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def slot(client: AsyncCogniteClient, group: str, limit: str) -> asyncio.Semaphore:
-    """What a request of a group must hold while it is under way."""
-    settings = global_config.concurrency_settings
-    return settings.semaphore(getattr(settings, group), limit, client.config.project)
 
 
 class APIClient:

@@ -17,7 +17,8 @@ from kvern.client.data_classes.functions import (
 )
 from kvern.client.identifiers import Identifiers, one_of
 from kvern.client.lookup import function_id_of
-from kvern.client.transport import Request, back_off
+from kvern.client.retries import back_off
+from kvern.client.transport import Request
 from kvern.client.waiting import send_held
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from kvern.client.data_classes.files import (
     FileMetadata,
     FileMetadataCore,
@@ -52,6 +54,9 @@ from kvern.client.data_classes.shared import (
     TimestampRange,
 )
 
+if TYPE_CHECKING:
+    from kvern.client.content import FileMultipartUploadSession
+
 __all__ = [
     "ClientCredentials",
     "CreatedSession",
@@ -61,6 +66,7 @@ __all__ = [
     "FileMetadataList",
     "FileMetadataWrite",
     "FileMetadataWriteList",
+    "FileMultipartUploadSession",
     "Function",
     "FunctionCall",
     "FunctionCallList",
@@ -95,3 +101,12 @@ __all__ = [
     "TimestampRange",
     "TokenInspection",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # It sends requests, which the data classes themselves know nothing of.
+    if name == "FileMultipartUploadSession":
+        from kvern.client.content import FileMultipartUploadSession
+
+        return FileMultipartUploadSession
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

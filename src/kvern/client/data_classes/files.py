@@ -347,3 +347,12 @@ class FileMetadataList(WriteableCogniteResourceList[FileMetadataWrite, FileMetad
     def as_write(self) -> FileMetadataWriteList:
         """What to send in order to create the same again."""
         return FileMetadataWriteList([file.as_write() for file in self])
+
+
+def __getattr__(name: str) -> Any:
+    # It sends requests, which the data classes themselves know nothing of.
+    if name == "FileMultipartUploadSession":
+        from kvern.client.content import FileMultipartUploadSession
+
+        return FileMultipartUploadSession
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

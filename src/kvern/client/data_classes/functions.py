@@ -1,28 +1,67 @@
-"""Functions, their calls and their schedules (contract 3, 4, 5)."""
+"""Functions (contract 3); calls and schedules have files of their own and are at hand here too."""
 
 # ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from kvern.client.data_classes._base import (
     CogniteFilter,
     CogniteResource,
     CogniteResourceList,
-    CogniteResourceWithClientRef,
     ExternalIDTransformerMixin,
     IdTransformerMixin,
-    InternalIdTransformerMixin,
     WriteableCogniteResourceList,
     WriteableCogniteResourceWithClientRef,
 )
+from kvern.client.data_classes.function_calls import (
+    FunctionCall,
+    FunctionCallList,
+    FunctionCallLog,
+    FunctionCallLogEntry,
+    FunctionCallsFilter,
+)
+from kvern.client.data_classes.function_schedules import (
+    FunctionSchedule,
+    FunctionScheduleCore,
+    FunctionSchedulesFilter,
+    FunctionSchedulesList,
+    FunctionScheduleWrite,
+    FunctionScheduleWriteList,
+)
 from kvern.client.data_classes.shared import TimestampRange
-from kvern.client.times import ms_to_datetime
 
 if TYPE_CHECKING:
     from kvern.client import CogniteClient
+
+
+__all__ = [
+    "DEFAULT_LIMIT_READ",
+    "HANDLER_FILE_NAME",
+    "Function",
+    "FunctionCall",
+    "FunctionCallList",
+    "FunctionCallLog",
+    "FunctionCallLogEntry",
+    "FunctionCallsFilter",
+    "FunctionCore",
+    "FunctionFilter",
+    "FunctionHandle",
+    "FunctionList",
+    "FunctionSchedule",
+    "FunctionScheduleCore",
+    "FunctionScheduleWrite",
+    "FunctionScheduleWriteList",
+    "FunctionSchedulesFilter",
+    "FunctionSchedulesList",
+    "FunctionStatus",
+    "FunctionWrite",
+    "FunctionWriteList",
+    "FunctionsLimits",
+    "FunctionsStatus",
+    "RunTime",
+]
 
 RunTime: TypeAlias = Literal["py310", "py311", "py312", "py313"]
 FunctionStatus: TypeAlias = Literal["Queued", "Deploying", "Ready", "Failed"]
@@ -408,186 +447,6 @@ class FunctionFilter(CogniteFilter):
         self.metadata = metadata
 
 
-class FunctionCallsFilter(CogniteFilter):
-    """Narrows a list of calls down; all conditions must hold.
-
-    Args:
-        status: `Running`, `Completed`, `Failed` or `Timeout`.
-        schedule_id: Only calls of this schedule.
-        start_time: A range, in milliseconds since the epoch.
-        end_time: A range, in milliseconds since the epoch.
-    """
-
-    def __init__(
-        self,
-        status: str | None = None,
-        schedule_id: int | None = None,
-        start_time: dict[str, int] | TimestampRange | None = None,
-        end_time: dict[str, int] | TimestampRange | None = None,
-    ) -> None:
-        self.status = status
-        self.schedule_id = schedule_id
-        self.start_time = start_time
-        self.end_time = end_time
-
-
-class FunctionScheduleCore(WriteableCogniteResourceWithClientRef["FunctionScheduleWrite"], ABC):
-    """What a schedule has when it is written and when it is read.
-
-    Args:
-        name: Name, 1 to 140 characters.
-        function_id: Id of the function.
-        function_external_id: External id of the function.
-        description: At most 500 characters.
-        cron_expression: Five fields: minute, hour, day of month, month, day of week; in UTC.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        function_id: int | None,
-        function_external_id: str | None,
-        description: str | None,
-        cron_expression: str,
-    ) -> None:
-        self.name = name
-        self.function_id = function_id
-        self.function_external_id = function_external_id
-        self.description = description
-        self.cron_expression = cron_expression
-
-
-class FunctionSchedule(FunctionScheduleCore):
-    """A schedule as the server has it.
-
-    Args:
-        id: Server-generated.
-        name: Name.
-        created_time: Milliseconds since the epoch.
-        cron_expression: Five fields, in UTC.
-        session_id: The session as which its calls run.
-        when: The cron expression in words.
-        function_id: Id of the function.
-        function_external_id: External id of the function.
-        description: What it is for.
-    """
-
-    def __init__(
-        self,
-        id: int,
-        name: str,
-        created_time: int,
-        cron_expression: str,
-        session_id: int,
-        when: str,
-        function_id: int | None = None,
-        function_external_id: str | None = None,
-        description: str | None = None,
-    ) -> None:
-        super().__init__(name, function_id, function_external_id, description, cron_expression)
-        self.id = id
-        self.created_time = created_time
-        self.session_id = session_id
-        self.when = when
-
-    def as_write(self) -> FunctionScheduleWrite:
-        """What to send in order to create the same again; asks the server for its input data."""
-        return FunctionScheduleWrite(
-            name=self.name,
-            cron_expression=self.cron_expression,
-            function_id=self.function_id,
-            function_external_id=self.function_external_id,
-            description=self.description,
-            data=self.get_input_data(),
-        )
-
-    async def get_input_data_async(self) -> dict[str, Any] | None:
-        """As `get_input_data`, to be awaited."""
-        return await self._cognite_client.functions.schedules.get_input_data(id=self.id)
-
-    def get_input_data(self) -> dict[str, Any] | None:
-        """What the calls of this schedule get as `data`; None if nothing was given."""
-        from kvern.client.loop import run_sync
-
-        return run_sync(self.get_input_data_async())
-
-
-class FunctionScheduleWrite(FunctionScheduleCore):
-    """What is sent in order to create a schedule.
-
-    Args:
-        name: Name, 1 to 140 characters.
-        cron_expression: Five fields: minute, hour, day of month, month, day of week; in UTC.
-        function_id: Id of the function.
-        function_external_id: External id of the function.
-        description: What it is for.
-        data: What its calls get as `data`. No place for secrets.
-        nonce: From a session that was just created: on whose behalf the calls run.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        cron_expression: str,
-        function_id: int | None = None,
-        function_external_id: str | None = None,
-        description: str | None = None,
-        data: dict[str, Any] | None = None,
-        nonce: str | None = None,
-    ) -> None:
-        super().__init__(name, function_id, function_external_id, description, cron_expression)
-        self.data = data
-        self.nonce = nonce
-
-    def as_write(self) -> FunctionScheduleWrite:
-        """Itself."""
-        return self
-
-
-class FunctionSchedulesFilter(CogniteFilter):
-    """Narrows a list of schedules down; all conditions must hold.
-
-    Args:
-        name: The exact name.
-        function_id: Id of the function.
-        function_external_id: External id of the function.
-        created_time: A range, in milliseconds since the epoch.
-        cron_expression: The exact expression.
-    """
-
-    def __init__(
-        self,
-        name: str | None = None,
-        function_id: int | None = None,
-        function_external_id: str | None = None,
-        created_time: dict[str, int] | TimestampRange | None = None,
-        cron_expression: str | None = None,
-    ) -> None:
-        self.name = name
-        self.function_id = function_id
-        self.function_external_id = function_external_id
-        self.created_time = created_time
-        self.cron_expression = cron_expression
-
-
-class FunctionScheduleWriteList(CogniteResourceList[FunctionScheduleWrite]):
-    """Schedules to be created."""
-
-    _RESOURCE = FunctionScheduleWrite
-
-
-class FunctionSchedulesList(
-    WriteableCogniteResourceList[FunctionScheduleWrite, FunctionSchedule], InternalIdTransformerMixin
-):
-    """Schedules."""
-
-    _RESOURCE = FunctionSchedule
-
-    def as_write(self) -> FunctionScheduleWriteList:
-        """What to send in order to create the same again."""
-        return FunctionScheduleWriteList([schedule.as_write() for schedule in self])
-
-
 class FunctionWriteList(CogniteResourceList[FunctionWrite], ExternalIDTransformerMixin):
     """Functions to be created."""
 
@@ -602,149 +461,6 @@ class FunctionList(WriteableCogniteResourceList[FunctionWrite, Function], IdTran
     def as_write(self) -> FunctionWriteList:
         """What to send in order to create the same again."""
         return FunctionWriteList([function.as_write() for function in self])
-
-
-class FunctionCall(CogniteResourceWithClientRef):
-    """One call of a function.
-
-    Args:
-        id: Server-generated.
-        start_time: When it was accepted, in milliseconds since the epoch.
-        status: `Running`, `Completed`, `Failed` or `Timeout`.
-        function_id: The function.
-        end_time: When it ended, in milliseconds since the epoch.
-        scheduled_time: When it was due, in milliseconds since the epoch; only for calls of a schedule.
-        schedule_id: The schedule that made it, if one did.
-        error: `message` and `trace`, if `handle` failed.
-    """
-
-    def __init__(
-        self,
-        id: int,
-        start_time: int,
-        status: str,
-        function_id: int,
-        end_time: int | None = None,
-        scheduled_time: int | None = None,
-        schedule_id: int | None = None,
-        error: dict[str, Any] | None = None,
-    ) -> None:
-        self.id = id
-        self.start_time = start_time
-        self.end_time = end_time
-        self.scheduled_time = scheduled_time
-        self.status = status
-        self.schedule_id = schedule_id
-        self.error = error
-        self.function_id = function_id
-
-    def as_write(self) -> NoReturn:
-        """A call cannot be written: raises `RuntimeError`."""
-        raise RuntimeError("A FunctionCall is only ever read: make a new call instead")
-
-    async def get_response_async(self) -> dict[str, object] | None:
-        """As `get_response`, to be awaited."""
-        return await self._cognite_client.functions.calls.get_response(self.id, self.function_id)
-
-    def get_response(self) -> dict[str, object] | None:
-        """What `handle` returned; None while the call runs, when it failed, and when that was what it returned."""
-        from kvern.client.loop import run_sync
-
-        return run_sync(self.get_response_async())
-
-    async def get_logs_async(self) -> FunctionCallLog:
-        """As `get_logs`, to be awaited."""
-        return await self._cognite_client.functions.calls.get_logs(self.id, self.function_id)
-
-    def get_logs(self) -> FunctionCallLog:
-        """What the call has printed so far."""
-        from kvern.client.loop import run_sync
-
-        return run_sync(self.get_logs_async())
-
-    def stream_logs_async(self) -> AsyncIterator[FunctionCallLogEntry]:
-        """As `stream_logs`, for `async for`."""
-        return self._cognite_client.functions.calls.stream_logs(self.id, self.function_id)
-
-    def stream_logs(self) -> Iterator[FunctionCallLogEntry]:
-        """What the call prints, line by line as it comes, until it has ended; not part of the official SDK."""
-        from kvern.client.loop import SyncIterator
-
-        return SyncIterator(self.stream_logs_async())
-
-    async def update_async(self) -> None:
-        """As `update`, to be awaited."""
-        latest = await self._cognite_client.functions.calls.retrieve(self.id, self.function_id)
-        if latest is None:
-            raise RuntimeError(f"Call {self.id} of function {self.function_id} does not exist any more")
-        self.take_over(latest)
-
-    def update(self) -> None:
-        """Takes over the status, end time and error that the server has now.
-
-        Raises:
-            RuntimeError: when the call is gone.
-        """
-        from kvern.client.loop import run_sync
-
-        run_sync(self.update_async())
-
-    def take_over(self, latest: FunctionCall) -> None:
-        """Takes over what can change from a newer reading of the same call."""
-        self.status = latest.status
-        self.end_time = latest.end_time
-        self.error = latest.error
-
-    async def wait_async(self) -> None:
-        """As `wait`, to be awaited."""
-        from kvern.client.waiting import until_ended
-
-        await until_ended(self)
-
-    def wait(self) -> None:
-        """Returns when the call has ended."""
-        from kvern.client.loop import run_sync
-
-        run_sync(self.wait_async())
-
-
-class FunctionCallList(CogniteResourceList[FunctionCall], InternalIdTransformerMixin):
-    """Calls."""
-
-    _RESOURCE = FunctionCall
-
-
-class FunctionCallLogEntry(CogniteResource):
-    """One line that a call printed.
-
-    Args:
-        message: The line, from stdout or stderr.
-        timestamp: When it was printed, in milliseconds since the epoch.
-    """
-
-    def __init__(self, message: str, timestamp: int | None = None) -> None:
-        self.timestamp = timestamp
-        self.message = message
-
-    def to_text(self, with_timestamp: bool = False) -> str:
-        """The line; with its time before it, if that is known and wanted."""
-        if with_timestamp and self.timestamp is not None:
-            return f"[{ms_to_datetime(self.timestamp)}] {self.message}"
-        return self.message
-
-
-class FunctionCallLog(CogniteResourceList[FunctionCallLogEntry]):
-    """What a call printed."""
-
-    _RESOURCE = FunctionCallLogEntry
-
-    def to_text(self, with_timestamps: bool = False) -> str:
-        """The lines as one text.
-
-        Args:
-            with_timestamps: Put its time before each line.
-        """
-        return "\n".join(entry.to_text(with_timestamps) for entry in self)
 
 
 class FunctionsLimits(CogniteResource):

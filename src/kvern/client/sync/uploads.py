@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from kvern.client.api.uploads import FileMultipartUploadSession, FileUploads
+from kvern.client.api.uploads import FileUploads
+from kvern.client.content import (
+    FileMultipartUploadSession,
+)
 from kvern.client.data_classes.files import FileMetadata, FileMetadataList
 from kvern.client.data_classes.shared import GeoLocation, Label
 from kvern.client.identifiers import NodeId
