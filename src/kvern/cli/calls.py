@@ -55,7 +55,11 @@ def call(
         return 0
 
     tail = Tail(client, made, None if options.json else lambda line: output.note(line["message"]))
-    over = tail.follow(None if timeout is None else time.monotonic() + timeout)
+    try:
+        over = tail.follow(None if timeout is None else time.monotonic() + timeout)
+    except KeyboardInterrupt:
+        output.note(f"kvern: call {made.id} goes on: kvern logs {made.id} --follow")
+        return 130
     if not over:
         output.note(f"kvern: call {made.id} still runs after {timeout:g} s: kvern logs {made.id} --follow")
     response = made.get_response() if over else None

@@ -266,6 +266,18 @@ class TestCall:
         assert (ran.code, ran.out) == (1, "")
         assert "still runs after 0 s: kvern logs 2 --follow" in ran.err
 
+    def test_ctrl_c_leaves_the_call_and_says_how_to_find_it_again(self, twin: Twin, kvern: Kvern) -> None:
+        def press(call: Call) -> None:
+            raise KeyboardInterrupt
+
+        twin.answer = lambda call, data: call.script.append(press)
+        twin.add("pump")
+
+        ran = kvern("call", "pump")
+
+        assert (ran.code, ran.out) == (130, "")
+        assert ran.err == "kvern: call 2 goes on: kvern logs 2 --follow\n"
+
     def test_without_waiting_stdout_is_the_id(self, twin: Twin, kvern: Kvern) -> None:
         twin.answer = lambda call, data: None
         twin.add("pump")
