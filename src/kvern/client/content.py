@@ -6,7 +6,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -40,15 +40,19 @@ class FileMultipartUploadSession(
     """An upload in parts, which is completed by leaving the context.
 
     Args:
-        client: The client that sends the parts.
-        created: What the server answered: the file, the upload's id and the URLs of its parts.
+        file_metadata: The file.
+        upload_urls: Where its parts are to be put.
+        upload_id: Id of the upload.
+        cognite_client: The client that sends the parts.
     """
 
-    def __init__(self, client: AsyncCogniteClient, created: dict[str, Any]) -> None:
-        self.file_metadata = FileMetadata.load(created)
-        self._client = client
-        self._upload_id: str = created["uploadId"]
-        self._urls: list[str] = created["uploadUrls"]
+    def __init__(
+        self, file_metadata: FileMetadata, upload_urls: list[str], upload_id: str, cognite_client: AsyncCogniteClient
+    ) -> None:
+        self.file_metadata = file_metadata
+        self._client = cognite_client
+        self._upload_id = upload_id
+        self._urls = upload_urls
         self._sent = [False] * len(self._urls)
         self._completed = False
 
@@ -72,11 +76,6 @@ class FileMultipartUploadSession(
         from kvern.client.loop import run_sync
 
         run_sync(self.upload_part_async(part_no, content))
-
-    async def upload_stream(self, part_no: int, begin: Callable[[], AsyncIterator[bytes]], size: int) -> None:
-        """Uploads a part of `size` bytes that can be read again for every try."""
-        await put_content(self._client, self._url(part_no), begin, size, {})
-        self._sent[part_no] = True
 
     def _url(self, part_no: int) -> str:
         if not 0 <= part_no < len(self._urls):
@@ -123,10 +122,15 @@ class FileMultipartUploadSession(
             run_sync(self._complete())
 
 
+def upload_session(client: AsyncCogniteClient, created: dict[str, Any]) -> FileMultipartUploadSession:
+    """The session that the server's answer describes."""
+    return FileMultipartUploadSession(FileMetadata.load(created), created["uploadUrls"], created["uploadId"], client)
+
+
 async def put_content(
     client: AsyncCogniteClient,
     url: str,
-    content: Content | Callable[[], AsyncIterator[bytes]],
+    content: Content,
     size: int | None,
     headers: dict[str, str],
     progress: Progress | None = None,
@@ -154,6 +158,8 @@ def part_size_and_count(size: int) -> tuple[int, int]:
 
 def content_size(content: object) -> int | None:
     """Length in bytes, or None when it cannot be told beforehand. Raises `TypeError` for no content at all."""
+    if isinstance(content, FilePieces):
+        return content.length
     if isinstance(content, bytes):
         return len(content)
     if isinstance(content, str):
@@ -181,8 +187,8 @@ def _body(content: Any, progress: Progress | None) -> tuple[Any, bool]:
         content = content.encode()
     if isinstance(content, bytes):
         return (lambda: _slices(content, progress)) if len(content) > MIB else content, True
-    if callable(content):
-        return content, True
+    if isinstance(content, FilePieces):
+        return content.__aiter__, True
     if isinstance(content, AsyncIterator):
         source = cast("AsyncIterator[bytes]", content)
         return (lambda: source), False
@@ -215,10 +221,27 @@ async def _read(stream: BinaryIO, start: int | None, progress: Progress | None) 
             progress.advance(len(piece))
 
 
-async def pieces_of(path: Path, start: int, length: int, progress: Progress) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while length > 0 and (piece := file.read(min(_piece_size(), length))):
-            length -= len(piece)
-            yield piece
-            progress.advance(len(piece))
+class FilePieces:
+    """A stretch of a file, which can be read from its start again for every try.
+
+    Args:
+        path: The file.
+        start: Where the stretch begins, in bytes.
+        length: Its length, in bytes.
+        progress: Where to show how far it is.
+    """
+
+    def __init__(self, path: Path, start: int, length: int, progress: Progress) -> None:
+        self.length = length
+        self._path = path
+        self._start = start
+        self._progress = progress
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        remaining = self.length
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            while remaining > 0 and (piece := file.read(min(_piece_size(), remaining))):
+                remaining -= len(piece)
+                yield piece
+                self._progress.advance(len(piece))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -194,11 +195,11 @@ class OAuthClientCredentials(RefreshedToken):
         reserved = sorted(_RESERVED.intersection(token_custom_args))
         if reserved:
             raise TypeError(f"The flow itself fills {sorted(_RESERVED)}: {reserved} cannot be given")
-        self.token_url = token_url
-        self.client_id = client_id
-        self.client_secret = client_secret
-        self.scopes = scopes
-        self.token_custom_args = token_custom_args
+        self._token_url = token_url
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._scopes = scopes
+        self._token_custom_args = token_custom_args
         fields = {
             "grant_type": "client_credentials",
             "client_id": client_id,
@@ -209,10 +210,35 @@ class OAuthClientCredentials(RefreshedToken):
         self._options: dict[str, Any] = {name: fields.pop(name) for name in _HTTP_OPTIONS.intersection(fields)}
         self._form = {name: _form_value(name, value) for name, value in fields.items() if value}
 
+    @property
+    def token_url(self) -> str:
+        """Where the identity provider gives tokens."""
+        return self._token_url
+
+    @property
+    def client_id(self) -> str:
+        """Id of the application."""
+        return self._client_id
+
+    @property
+    def client_secret(self) -> str:
+        """Its secret."""
+        return self._client_secret
+
+    @property
+    def scopes(self) -> list[str] | None:
+        """What is asked for."""
+        return self._scopes
+
+    @property
+    def token_custom_args(self) -> dict[str, Any]:
+        """Further fields of the request."""
+        return self._token_custom_args
+
     def _refresh_access_token(self) -> tuple[str, float]:
         from kvern.client.oauth import request_token
 
-        answer = request_token(self.token_url, self._form, **self._options)
+        answer = request_token(self._token_url, self._form, **self._options)
         return answer.access_token, answer.expires_at
 
     @classmethod
@@ -256,6 +282,12 @@ class OAuthClientCredentials(RefreshedToken):
             token_expiry_leeway_seconds=token_expiry_leeway_seconds,
             **token_custom_args,
         )
+
+    @classmethod
+    def default_for_azure_ad(cls, *args: Any, **kwargs: Any) -> Self:
+        """The earlier name of `default_for_entra_id`."""
+        warnings.warn("default_for_azure_ad is now default_for_entra_id", DeprecationWarning, stacklevel=2)
+        return cls.default_for_entra_id(*args, **kwargs)
 
 
 def _form_value(name: str, value: object) -> str:

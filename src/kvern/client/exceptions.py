@@ -28,8 +28,8 @@ class CogniteConnectionError(CogniteRequestError):
 class CogniteConnectionRefused(CogniteConnectionError):
     """Nothing accepts connections at the server's address."""
 
-    def __init__(self, message: str = "The server refused the connection, or cannot be reached.") -> None:
-        super().__init__(message)
+    def __init__(self) -> None:
+        super().__init__("The server refused the connection, or cannot be reached.")
 
 
 class CogniteReadTimeout(CogniteRequestError):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from kvern.client.sequences import SequenceNotStr
+
 MAX_ID = 9_007_199_254_740_991
 
 
@@ -91,7 +93,7 @@ class Identifiers:
     def __init__(
         self,
         ids: int | Sequence[int] | None = None,
-        external_ids: str | Sequence[str] | None = None,
+        external_ids: str | SequenceNotStr[str] | None = None,
         instance_ids: Any = None,
         name: str = "",
     ) -> None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import urlencode
@@ -68,13 +69,23 @@ class _RememberedLogin(RefreshedToken):
         self, authority_url: str, client_id: str, scopes: list[str], path: Path | None, leeway: int, remember: bool
     ) -> None:
         super().__init__(leeway)
-        self.client_id = client_id
-        self.scopes = scopes
+        self._client_id = client_id
+        self._scopes = scopes
         self._authority = authority_url
         self._remember = remember
         self._path = path or _cache_path(authority_url, client_id, scopes)
         self._refresh_token: str | None = None
         self._endpoints: dict[str, str] = {}
+
+    @property
+    def client_id(self) -> str:
+        """Id of the application."""
+        return self._client_id
+
+    @property
+    def scopes(self) -> list[str]:
+        """What is asked for."""
+        return self._scopes
 
     def _endpoint(self, name: str) -> str:
         if not self._endpoints:
@@ -179,10 +190,25 @@ class OAuthInteractive(_RememberedLogin):
         if prompt is not None and prompt not in _PROMPTS:
             raise ValueError(f"Expected prompt to be one of {', '.join(_PROMPTS)}, or None; got {prompt!r}")
         super().__init__(authority_url, client_id, scopes, token_cache_path, token_expiry_leeway_seconds, remember=True)
-        self.authority_url = authority_url
-        self.redirect_port = redirect_port
-        self.prompt: InteractivePrompt | None = prompt
-        self.login_hint = login_hint
+        self._authority_url = authority_url
+        self._redirect_port = redirect_port
+        self._prompt: InteractivePrompt | None = prompt
+        self._login_hint = login_hint
+
+    @property
+    def authority_url(self) -> str:
+        """The identity provider."""
+        return self._authority_url
+
+    @property
+    def prompt(self) -> InteractivePrompt | None:
+        """What the browser asks."""
+        return self._prompt
+
+    @property
+    def login_hint(self) -> str | None:
+        """The account to log in with."""
+        return self._login_hint
 
     def _log_in(self) -> TokenAnswer:
         import webbrowser
@@ -190,7 +216,7 @@ class OAuthInteractive(_RememberedLogin):
         verifier = secrets.token_urlsafe(64)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         state = secrets.token_urlsafe(24)
-        with Redirect(self.redirect_port, state) as redirect:
+        with Redirect(self._redirect_port, state) as redirect:
             query = {
                 "response_type": "code",
                 "client_id": self.client_id,
@@ -254,6 +280,12 @@ class OAuthInteractive(_RememberedLogin):
             **token_custom_args,
         )
 
+    @classmethod
+    def default_for_azure_ad(cls, *args: Any, **kwargs: Any) -> Self:
+        """The earlier name of `default_for_entra_id`."""
+        warnings.warn("default_for_azure_ad is now default_for_entra_id", DeprecationWarning, stacklevel=2)
+        return cls.default_for_entra_id(*args, **kwargs)
+
 
 class OAuthDeviceCode(_RememberedLogin):
     """A person who logs in on another device by typing a code.
@@ -308,11 +340,21 @@ class OAuthDeviceCode(_RememberedLogin):
             token_expiry_leeway_seconds,
             remember=not mem_cache_only,
         )
-        self.authority_url = authority_url
-        self.oauth_discovery_url = oauth_discovery_url
+        self._authority_url = authority_url
+        self._oauth_discovery_url = oauth_discovery_url
         self._custom = {name: str(value) for name, value in token_custom_args.items()}
         if clear_cache:
             self._path.unlink(missing_ok=True)
+
+    @property
+    def authority_url(self) -> str | None:
+        """The identity provider."""
+        return self._authority_url
+
+    @property
+    def oauth_discovery_url(self) -> str | None:
+        """Where the provider describes itself."""
+        return self._oauth_discovery_url
 
     def scope_string(self) -> str:
         """The scopes with spaces between them."""
@@ -380,3 +422,9 @@ class OAuthDeviceCode(_RememberedLogin):
             clear_cache=clear_cache,
             mem_cache_only=mem_cache_only,
         )
+
+    @classmethod
+    def default_for_azure_ad(cls, *args: Any, **kwargs: Any) -> Self:
+        """The earlier name of `default_for_entra_id`."""
+        warnings.warn("default_for_azure_ad is now default_for_entra_id", DeprecationWarning, stacklevel=2)
+        return cls.default_for_entra_id(*args, **kwargs)

@@ -320,7 +320,7 @@ def _request_error(error: Exception) -> exceptions.CogniteRequestError:
 
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, httpx2.ConnectError):
-        return exceptions.CogniteConnectionRefused(f"Nothing answers there: {error}")
+        return exceptions.CogniteConnectionRefused()
     if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
         return exceptions.CogniteReadTimeout(f"No answer in time: {text}")
     return exceptions.CogniteConnectionError(f"The connection broke: {text}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from kvern.client.data_classes._base import take_over
 from kvern.client.exceptions import CogniteNotFoundError
 from kvern.client.progress import Progress
 from kvern.client.retries import back_off
@@ -97,7 +98,7 @@ async def _take_over_held(client: AsyncCogniteClient, call: FunctionCall) -> Non
         response = await send_held(client, request)
     except CogniteNotFoundError:
         raise RuntimeError(f"Call {call.id} of function {call.function_id} does not exist any more") from None
-    call.take_over(type(call).load(response.json()))
+    take_over(call, type(call).load(response.json()))
 
 
 async def until_deployed(function: Function, timeout: float | None) -> None:
@@ -126,5 +127,5 @@ async def until_deployed(function: Function, timeout: float | None) -> None:
                 raise CogniteNotFoundError(
                     f"Function {function.id} does not exist any more", 404, [{"id": function.id}]
                 )
-            function.take_over(latest)
+            take_over(function, latest)
             progress.show(function.status)

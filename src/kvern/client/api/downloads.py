@@ -14,6 +14,7 @@ from kvern.client.data_classes.files import FileMetadata, FileMetadataList
 from kvern.client.exceptions import CogniteHTTPStatusError
 from kvern.client.identifiers import Identifiers, NodeId, identifier_dict
 from kvern.client.progress import Progress
+from kvern.client.sequences import SequenceNotStr
 from kvern.client.transport import Request
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class FileDownloads(APIClient):
     async def retrieve_download_urls(
         self,
         id: int | Sequence[int] | None = None,
-        external_id: str | Sequence[str] | None = None,
+        external_id: str | SequenceNotStr[str] | None = None,
         instance_id: NodeId | tuple[str, str] | Sequence[NodeId | tuple[str, str]] | None = None,
         extended_expiration: bool = False,
     ) -> dict[int | str | NodeId, str]:
@@ -65,7 +66,7 @@ class FileDownloads(APIClient):
         self,
         directory: str | Path,
         id: int | Sequence[int] | None = None,
-        external_id: str | Sequence[str] | None = None,
+        external_id: str | SequenceNotStr[str] | None = None,
         instance_id: NodeId | tuple[str, str] | Sequence[NodeId | tuple[str, str]] | None = None,
         keep_directory_structure: bool = False,
         resolve_duplicate_file_names: bool = False,

@@ -27,6 +27,7 @@ from kvern.client.data_classes.functions import (
 from kvern.client.data_classes.shared import TimestampRange
 from kvern.client.identifiers import Identifiers, InstanceId
 from kvern.client.lookup import function_id_of, new_nonce
+from kvern.client.sequences import SequenceNotStr
 from kvern.client.waiting import start_call
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ class FunctionsAPI(APIClient):
         )
 
     async def delete(
-        self, id: int | Sequence[int] | None = None, external_id: str | Sequence[str] | None = None
+        self, id: int | Sequence[int] | None = None, external_id: str | SequenceNotStr[str] | None = None
     ) -> None:
         """Deletes functions with their calls and schedules; the files that they were made from stay.
 
@@ -336,7 +337,7 @@ class FunctionsAPI(APIClient):
     async def retrieve_multiple(
         self,
         ids: Sequence[int] | None = None,
-        external_ids: Sequence[str] | None = None,
+        external_ids: SequenceNotStr[str] | None = None,
         ignore_unknown_ids: bool = False,
     ) -> FunctionList:
         """Retrieves several functions.

@@ -9,10 +9,11 @@ from kvern.client.api.base import APIClient, in_several_requests
 from kvern.client.content import (
     Content,
     FileMultipartUploadSession,
+    FilePieces,
     content_size,
     part_size_and_count,
-    pieces_of,
     put_content,
+    upload_session,
 )
 from kvern.client.data_classes.files import FileMetadata, FileMetadataList, FileMetadataWrite
 from kvern.client.data_classes.shared import GeoLocation, Label
@@ -163,7 +164,8 @@ class FileUploads(APIClient):
                 start = number * part_size
                 length = min(part_size, size - start)
                 async with self._slot("open_files"):
-                    await session.upload_stream(number, lambda: pieces_of(path, start, length, progress), length)
+                    pieces: Any = FilePieces(path, start, length, progress)
+                    await session.upload_part_async(number, pieces)
 
             async with session:
                 await asyncio.gather(*(upload_part(number) for number in range(parts)))
@@ -327,7 +329,7 @@ class FileUploads(APIClient):
 
     async def _new_session(self, item: FileMetadataWrite, parts: int, overwrite: bool) -> FileMultipartUploadSession:
         answer = await self._create("/files/initmultipartupload", item, {"overwrite": overwrite, "parts": parts})
-        return FileMultipartUploadSession(self._client, answer)
+        return upload_session(self._client, answer)
 
     async def multipart_upload_content_session(
         self,
@@ -359,7 +361,7 @@ class FileUploads(APIClient):
             answer = await self._post("/files/multiuploadlink", body, "upload", {"parts": parts})
         except CogniteAPIError as error:
             raise (_as_authorization(error, error.message) if error.code == 403 else error) from error
-        return FileMultipartUploadSession(self._client, answer["items"][0])
+        return upload_session(self._client, answer["items"][0])
 
     async def _create(self, path: str, item: FileMetadataWrite, params: dict[str, Any]) -> dict[str, Any]:
         try:

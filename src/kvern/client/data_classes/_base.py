@@ -199,6 +199,13 @@ class WriteableCogniteResource(CogniteResource, Generic[T_WriteClass]):
 T_WritableCogniteResource = TypeVar("T_WritableCogniteResource", bound=WriteableCogniteResource[Any])
 
 
+def take_over(resource: T_CogniteResource, latest: T_CogniteResource) -> None:
+    """Sets all fields of a resource to those of a newer reading of the same one."""
+    for name, value in vars(latest).items():
+        if not name.startswith("_"):
+            setattr(resource, name, value)
+
+
 class CogniteResourceWithClientRef(_HoldsClient, CogniteResource):
     """Something that can ask its client for more."""
 

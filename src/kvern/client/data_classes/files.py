@@ -24,6 +24,7 @@ from kvern.client.data_classes.shared import (
     labels_of,
 )
 from kvern.client.identifiers import NodeId
+from kvern.client.sequences import SequenceNotStr
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -294,7 +295,7 @@ class FileMetadataFilter(CogniteFilter):
         mime_type: str | None = None,
         metadata: dict[str, str] | None = None,
         asset_ids: Sequence[int] | None = None,
-        asset_external_ids: Sequence[str] | None = None,
+        asset_external_ids: SequenceNotStr[str] | None = None,
         data_set_ids: Sequence[dict[str, Any]] | None = None,
         labels: LabelFilter | None = None,
         geo_location: GeoLocationFilter | None = None,

@@ -12,6 +12,7 @@ from kvern.client.data_classes._base import (
     CogniteResourceList,
     CogniteResourceWithClientRef,
     InternalIdTransformerMixin,
+    take_over,
 )
 from kvern.client.data_classes.shared import TimestampRange
 from kvern.client.times import ms_to_datetime
@@ -90,7 +91,7 @@ class FunctionCall(CogniteResourceWithClientRef):
         latest = await self._cognite_client.functions.calls.retrieve(self.id, self.function_id)
         if latest is None:
             raise RuntimeError(f"Call {self.id} of function {self.function_id} does not exist any more")
-        self.take_over(latest)
+        take_over(self, latest)
 
     def update(self) -> None:
         """Takes over the status, end time and error that the server has now.
@@ -101,12 +102,6 @@ class FunctionCall(CogniteResourceWithClientRef):
         from kvern.client.loop import run_sync
 
         run_sync(self.update_async())
-
-    def take_over(self, latest: FunctionCall) -> None:
-        """Takes over what can change from a newer reading of the same call."""
-        self.status = latest.status
-        self.end_time = latest.end_time
-        self.error = latest.error
 
     async def wait_async(self) -> None:
         """As `wait`, to be awaited."""
@@ -139,12 +134,6 @@ class FunctionCallLogEntry(CogniteResource):
         self.timestamp = timestamp
         self.message = message
 
-    def to_text(self, with_timestamp: bool = False) -> str:
-        """The line; with its time before it, if that is known and wanted."""
-        if with_timestamp and self.timestamp is not None:
-            return f"[{ms_to_datetime(self.timestamp)}] {self.message}"
-        return self.message
-
 
 class FunctionCallLog(CogniteResourceList[FunctionCallLogEntry]):
     """What a call printed."""
@@ -157,7 +146,12 @@ class FunctionCallLog(CogniteResourceList[FunctionCallLogEntry]):
         Args:
             with_timestamps: Put its time before each line.
         """
-        return "\n".join(entry.to_text(with_timestamps) for entry in self)
+        return "\n".join(
+            f"[{ms_to_datetime(entry.timestamp)}] {entry.message}"
+            if with_timestamps and entry.timestamp is not None
+            else entry.message
+            for entry in self
+        )
 
 
 class FunctionCallsFilter(CogniteFilter):

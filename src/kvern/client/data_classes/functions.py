@@ -14,6 +14,7 @@ from kvern.client.data_classes._base import (
     IdTransformerMixin,
     WriteableCogniteResourceList,
     WriteableCogniteResourceWithClientRef,
+    take_over,
 )
 from kvern.client.data_classes.function_calls import (
     FunctionCall,
@@ -322,19 +323,13 @@ class Function(FunctionCore):
         """As `update`, to be awaited."""
         latest = await self._cognite_client.functions.retrieve(id=self.id)
         if latest is not None:
-            self.take_over(latest)
+            take_over(self, latest)
 
     def update(self) -> None:
         """Takes over what the server has now, the status above all. A function that is gone stays as it is."""
         from kvern.client.loop import run_sync
 
         run_sync(self.update_async())
-
-    def take_over(self, latest: Function) -> None:
-        """Takes over all fields from a newer reading of the same function."""
-        for name, value in vars(latest).items():
-            if not name.startswith("_"):
-                setattr(self, name, value)
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """As `wait`, to be awaited."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from kvern.client.data_classes._base import CogniteFilter, CogniteResource
 from kvern.client.times import timestamp_to_ms
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 GeometryType: TypeAlias = Literal["Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon"]
 _GEOMETRIES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon")
@@ -82,6 +85,11 @@ class GeometryFilter(CogniteFilter):
         _checked_geometry(type)
         self.type = type
         self.coordinates: list[Any] = list(coordinates)
+
+    @classmethod
+    def load(cls, raw_geometry: dict[str, Any]) -> Self:
+        """From a GeoJSON geometry."""
+        return cls(raw_geometry["type"], raw_geometry["coordinates"])
 
 
 class GeoLocation(CogniteResource):

@@ -9,6 +9,7 @@ from pathlib import Path
 from kvern.client.api.downloads import FileDownloads
 from kvern.client.identifiers import NodeId
 from kvern.client.loop import run_sync
+from kvern.client.sequences import SequenceNotStr
 
 
 class SyncFileDownloads:
@@ -20,7 +21,7 @@ class SyncFileDownloads:
     def retrieve_download_urls(
         self,
         id: int | Sequence[int] | None = None,
-        external_id: str | Sequence[str] | None = None,
+        external_id: str | SequenceNotStr[str] | None = None,
         instance_id: NodeId | tuple[str, str] | Sequence[NodeId | tuple[str, str]] | None = None,
         extended_expiration: bool = False,
     ) -> dict[int | str | NodeId, str]:
@@ -47,7 +48,7 @@ class SyncFileDownloads:
         self,
         directory: str | Path,
         id: int | Sequence[int] | None = None,
-        external_id: str | Sequence[str] | None = None,
+        external_id: str | SequenceNotStr[str] | None = None,
         instance_id: NodeId | tuple[str, str] | Sequence[NodeId | tuple[str, str]] | None = None,
         keep_directory_structure: bool = False,
         resolve_duplicate_file_names: bool = False,

@@ -22,6 +22,7 @@ from kvern.client.data_classes.functions import (
 )
 from kvern.client.data_classes.shared import TimestampRange
 from kvern.client.loop import SyncIterator, run_sync
+from kvern.client.sequences import SequenceNotStr
 from kvern.client.sync.calls import SyncFunctionCallsAPI
 from kvern.client.sync.schedules import SyncFunctionSchedulesAPI
 
@@ -184,7 +185,9 @@ class SyncFunctionsAPI:
             )
         )
 
-    def delete(self, id: int | Sequence[int] | None = None, external_id: str | Sequence[str] | None = None) -> None:
+    def delete(
+        self, id: int | Sequence[int] | None = None, external_id: str | SequenceNotStr[str] | None = None
+    ) -> None:
         """Deletes functions with their calls and schedules; the files that they were made from stay.
 
         Args:
@@ -250,7 +253,7 @@ class SyncFunctionsAPI:
     def retrieve_multiple(
         self,
         ids: Sequence[int] | None = None,
-        external_ids: Sequence[str] | None = None,
+        external_ids: SequenceNotStr[str] | None = None,
         ignore_unknown_ids: bool = False,
     ) -> FunctionList:
         """Retrieves several functions.

@@ -1,0 +1,56 @@
+"""An environment with the official SDK, pandas and PyYAML, into which the sources of this project are put as well."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OFFICIAL = "cognite-sdk==8.22.0"
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def official_python() -> Path:
+    """The interpreter of the environment, made once and kept for later runs."""
+    folder = ROOT / ".make" / "test-parity"
+    stamp = folder / OFFICIAL
+    python = folder / "bin" / "python"
+    if not stamp.exists():
+        uv = str(Path(sys.executable).parent / "uv")
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+        packages = [OFFICIAL, "pandas", "pyyaml", "msgspec"]
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
+        stamp.touch()
+    return python
+
+
+@pytest.fixture(scope="session")
+def probe(official_python: Path) -> Callable[..., Any]:
+    """Runs one of the scripts beside this file there; what it prints, which is JSON."""
+
+    def run(script: str, *arguments: str, **environment: str) -> Any:
+        done = subprocess.run(
+            [str(official_python), str(HERE / script), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=110,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": "/nonexistent",
+                "PYTHONPATH": str(ROOT / "src"),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **environment,
+            },
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
