@@ -7,19 +7,23 @@ from typing import cast
 
 from sqlalchemy import Engine, inspect, select, text
 
-_LATEST = "0001"
-"""The newest migration; a database that has it is opened without loading Alembic."""
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def latest() -> str:
+    """The number of the newest migration; a database that has it is opened without loading Alembic."""
+    return max(path.stem[1:5] for path in (_MIGRATIONS / "versions").glob("m[0-9]*.py"))
 
 
 def upgrade(engine: Engine) -> None:
     """Run the migrations that the database lacks, each in a transaction."""
-    if _revision(engine) == _LATEST:
+    if _revision(engine) == latest():
         return
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
