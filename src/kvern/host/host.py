@@ -17,7 +17,6 @@ from kvern.host.worker import NotLoadedError, Worker
 from kvern.host.zygote import BoxDiedError, BoxError, Zygote
 from kvern.sandbox import Sandbox
 
-
 DEATHS = 3
 """How many boxes in a row may die before a handler is loaded, until a call that waits is told."""
 

@@ -12,7 +12,7 @@ class Output:
     """Makes stdout and stderr lead to the pipe `log`, and puts them back after a call.
 
     Logging: what a handler logs at INFO or above is shown, as `LEVEL:logger:message`, unless it sets up the `logging`
-    module itself. `httpx`, which the official SDK uses, is kept to warnings: it would add a line for each request.
+    module itself. The official SDK's HTTP client is kept to warnings: it would add a line for each request.
     """
 
     def __init__(self, log: int) -> None:
@@ -23,7 +23,8 @@ class Output:
         sys.stdout = sys.__stdout__ = self._out
         sys.stderr = sys.__stderr__ = self._err
         logging.root.setLevel(logging.INFO)
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        for name in ("httpx", "httpx2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         if logging.lastResort is not None:
             logging.lastResort.setLevel(logging.INFO)
             logging.lastResort.setFormatter(logging.Formatter(logging.BASIC_FORMAT))

@@ -31,6 +31,7 @@ def serve(descriptor: int) -> NoReturn:
     os.set_blocking(wake_write, False)
     signal.signal(signal.SIGCHLD, _wake)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    os.umask(0o022)
     be_subreaper()
     preload()
     gc.collect()

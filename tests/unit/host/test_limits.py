@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kvern.host.cgroups import Hierarchy
+from kvern.host.limits import Allowance, Limits, megabytes
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> Hierarchy:
+    return Hierarchy(2, dict.fromkeys(("memory", "pids", "cpu"), tmp_path))
+
+
+def test_with_control_groups_the_kernel_holds_memory_and_processes(groups: Hierarchy, tmp_path: Path) -> None:
+    limits = Limits(Allowance(pids=5), groups)
+    assert set(limits.rlimits(1000)) == {"RLIMIT_CORE", "RLIMIT_NOFILE", "RLIMIT_FSIZE"}
+    assert limits.describe()["memory"] == "cgroup v2"
+    seat, other = limits.seat(1000, 1.0), limits.seat(1000, 1.0)
+    assert not seat.watched
+    assert len(list(tmp_path.iterdir())) == 2
+    assert seat.group is not None
+    assert other.group is not None
+    assert seat.group.paths != other.group.paths
+
+
+def test_without_them_rlimits_and_the_watchdog_do() -> None:
+    limits = Limits(Allowance(pids=5), None)
+    rlimits = limits.rlimits(10**9)
+    assert rlimits["RLIMIT_DATA"] > 2 * 10**9
+    assert rlimits["RLIMIT_NPROC"] > 5
+    assert "watchdog" in limits.describe()["memory"]
+    assert limits.describe()["cpu"] == "not limited"
+    seat = limits.seat(10**9, 1.0)
+    assert seat.watched
+    seat.add(os.getpid())
+    assert seat.remove()
+
+
+def test_the_watchdog_sees_what_is_over_a_limit() -> None:
+    limits = Limits(Allowance(pids=500), None)
+    assert limits.seat(10**12, 1.0).look(os.getpid()) == ""
+    small = limits.seat(1000, 1.0)
+    assert small.look(os.getpid()) == "memory"
+    assert "the limit is 0 MB, the peak was" in small.memory_words()
+    assert Limits(Allowance(pids=0), None).seat(10**12, 1.0).look(os.getpid()) == "pids"
+
+
+def test_when_a_group_cannot_be_made_the_watchdog_takes_over(tmp_path: Path) -> None:
+    seat = Limits(Allowance(), Hierarchy(2, {"memory": tmp_path / "missing"})).seat(10**9, 1.0)
+    assert seat.group is None
+    assert seat.watched
+
+
+def test_memory_is_told_in_the_contracts_units() -> None:
+    assert megabytes(1_500_000_000) == "1500 MB"
