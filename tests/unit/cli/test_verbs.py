@@ -12,7 +12,7 @@ import pytest
 from kvern.cli.complaint import Complaint
 
 if TYPE_CHECKING:
-    from conftest import Call, Twin
+    from tests.unit.cli.conftest import Call, Twin
 
 Kvern = Callable[..., Any]
 
