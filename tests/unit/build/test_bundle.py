@@ -11,9 +11,12 @@ import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kvern.build.bundle import Limits, unpack
 from kvern.build.errors import BundleError
+from kvern.build.staging import remove
 
 
 def zipped(path: Path, *entries: tuple[str | zipfile.ZipInfo, str | bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -337,3 +340,26 @@ def test_a_deploy_that_was_called_off_stops_and_leaves_nothing(bundle: Path, fol
     with pytest.raises(BundleError, match="called off"):
         unpack(zipped(bundle, ("a", "b")), folder, stop=stop)
     assert not folder.exists()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8), cut=st.floats(0.5, 1)
+)
+def test_whatever_is_damaged_the_bundle_is_unpacked_or_refused(
+    tmp_path: Path, changes: list[tuple[float, int]], cut: float
+) -> None:
+    bundle, folder = tmp_path / "bundle.zip", tmp_path / "code"
+    zipped(bundle, ("./", ""), ("handler.py", "x = 1\n" * 50), ("lib/data.bin", bytes(range(256))))
+    data = bytearray(bundle.read_bytes())
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    bundle.write_bytes(data[: int(len(data) * cut)])
+    try:
+        unpack(bundle, folder)
+    except BundleError:
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle.zip"]
+    else:
+        assert all(path.is_file() or path.is_dir() for path in folder.rglob("*"))
+        assert not any(path.is_symlink() for path in folder.rglob("*"))
+        remove(folder)

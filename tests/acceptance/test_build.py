@@ -1,0 +1,611 @@
+"""Building for real: uv, the machine's interpreters and the sandbox, against a package index of our own and the real one.
+
+Whatever a package does while it is built, the server's files, its uv cache and other functions' environments are out of
+its reach, and credentials of indexes are seen nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import io
+import os
+import stat
+import subprocess
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from kvern.build.builder import Builder, BuildRequest
+from kvern.build.errors import BuildError
+from kvern.build.interpreters import Interpreters
+from kvern.build.revision import Revision
+from kvern.sandbox import Sandbox
+from kvern.sandbox.detect import choose
+from kvern.sandbox.plain import Plain
+
+PASSWORD = "s3cret@word"
+HANDLER = "def handle(data):\n    return data\n"
+OWN_SDK = "cognite-sdk==99.0\n"
+"""Served by our own index, so that most tests need no other."""
+
+BACKEND = """
+import os, sys, urllib.request, zipfile
+
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    {action}
+    name = "{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
+        wheel.writestr("{name}.py", "built = True")
+        wheel.writestr("{name}-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n")
+        wheel.writestr("{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("{name}-1.0.dist-info/RECORD", "")
+    return name
+"""
+
+
+def wheel(name: str, version: str, *, requires: str = "", **files: str) -> tuple[str, bytes]:
+    """A wheel; `__` in the names of its files stands for a dot."""
+    out = io.BytesIO()
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += f"Requires-Dist: {requires}\n" if requires else ""
+    with zipfile.ZipFile(out, "w") as archive:
+        for path, text in {name: "", **files}.items():
+            archive.writestr(f"{path.replace('__', '.')}" if "__" in path else f"{path}.py", text)
+        info = f"{name}-{version}.dist-info"
+        archive.writestr(f"{info}/METADATA", metadata)
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return f"{name}-{version}-py3-none-any.whl", out.getvalue()
+
+
+def sdist(name: str, action: str = "pass") -> tuple[str, bytes]:
+    """A source distribution whose build backend, its own, does `action`."""
+    out = io.BytesIO()
+    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    project += f'[project]\nname = "{name}"\nversion = "1.0"\n'
+    backend = BACKEND.format(name=name, action=action.replace("\n", "\n    "))
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for path, text in (("pyproject.toml", project), ("backend.py", backend)):
+            member = tarfile.TarInfo(f"{name}-1.0/{path}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return f"{name}-1.0.tar.gz", out.getvalue()
+
+
+class Index(ThreadingHTTPServer):
+    """A package index on this machine; asks for basic auth when it has a password."""
+
+    daemon_threads = True
+
+    def __init__(self, *files: tuple[str, bytes], password: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), _Pages)
+        self.files = dict(files)
+        self.password = password
+        self.asked: list[str] = []
+        self.waited_for = threading.Event()
+        """Set when someone asks for a path below `/wait`, which is never answered."""
+        self.over = threading.Event()
+
+    @property
+    def url(self) -> str:
+        login = f"user:{self.password.replace('@', '%40')}@" if self.password else ""
+        return f"http://{login}127.0.0.1:{self.server_port}/simple"
+
+    def add(self, *files: tuple[str, bytes]) -> None:
+        self.files.update(files)
+
+
+class _Pages(BaseHTTPRequestHandler):
+    server: Index  # type: ignore[assignment]
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        if self.path.startswith("/wait"):
+            self.server.waited_for.set()
+            self.server.over.wait(60)
+            return None
+        login = base64.b64encode(f"user:{self.server.password}".encode()).decode()
+        if self.server.password and self.headers.get("Authorization") != f"Basic {login}":
+            return self._answer(401, b"", "text/plain")
+        kind, _, name = self.path.strip("/").partition("/")
+        if kind == "files" and name in self.server.files:
+            return self._answer(200, self.server.files[name], "application/octet-stream")
+        found = [file for file in self.server.files if file.lower().replace("_", "-").startswith(f"{name}-")]
+        if kind != "simple" or not found:
+            return self._answer(404, b"", "text/plain")
+        links = ""
+        for file in found:
+            digest = hashlib.sha256(self.server.files[file]).hexdigest()
+            links += f'<a href="/files/{file}#sha256={digest}">{file}</a>\n'
+        return self._answer(200, f"<!DOCTYPE html><html><body>{links}</body></html>".encode(), "text/html")
+
+    do_HEAD = do_GET
+
+    def _answer(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        if status == 401:
+            self.send_header("WWW-Authenticate", "Basic")
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving(index: Index) -> Iterator[Index]:
+    thread = threading.Thread(target=index.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield index
+    finally:
+        index.over.set()
+        index.shutdown()
+        thread.join()
+        index.server_close()
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Sandbox:
+    return choose()[0]
+
+
+@pytest.fixture(scope="module")
+def interpreters() -> Interpreters:
+    return Interpreters()
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    own = [
+        wheel("cognite_sdk", "99.0"),
+        wheel("alpha", "1.0"),
+        wheel("alpha", "2.0"),
+        wheel("beta", "1.0", requires="alpha<2"),
+    ]
+    with serving(Index(*own, password=PASSWORD)) as running:
+        yield running
+
+
+class Workshop:
+    """A builder with all that a test wants to see of it."""
+
+    def __init__(
+        self, root: Path, sandbox: Sandbox, interpreters: Interpreters, cache: Path | None, **more: object
+    ) -> None:
+        self.root = root
+        self.runtime = next(iter(reversed(interpreters.all())))
+        self.output: list[str] = []
+        self._made = 0
+        self._make: Callable[[], Builder] = lambda: Builder(
+            root / "build",
+            sandbox,
+            cache=cache,
+            interpreters=interpreters,
+            **more,  # type: ignore[arg-type]
+        )
+        self.builder = self._make()
+
+    def restart(self) -> None:
+        self.builder = self._make()
+
+    def request(self, requirements: str | None = None, *, url: str | None = None, **more: object) -> BuildRequest:
+        self._made += 1
+        bundle = self.root / f"bundle{self._made}.zip"
+        extra = more.pop("files", {})
+        with zipfile.ZipFile(bundle, "w") as archive:
+            archive.writestr("handler.py", HANDLER)
+            if requirements is not None:
+                archive.writestr("requirements.txt", requirements)
+            for name, content in extra.items():  # type: ignore[attr-defined]
+                archive.writestr(name, content)
+        given = {"function_path": "./handler.py", "runtime": self.runtime, "index_url": url, **more}
+        return BuildRequest(self._made, f"revision-{self._made}", bundle, **given)  # type: ignore[arg-type]
+
+    async def build(self, requirements: str | None = None, *, url: str | None = None, **more: object) -> Revision:
+        return await self.builder.build(self.request(requirements, url=url, **more), self.output.append)
+
+    async def fails(self, requirements: str | None = None, *, url: str | None = None, **more: object) -> BuildError:
+        with pytest.raises(BuildError) as caught:
+            await self.build(requirements, url=url, **more)
+        assert self.left_in("staging") == self.left_in("revisions") == []
+        assert len(caught.value.trace) <= 2000
+        assert "\n" not in caught.value.message
+        return caught.value
+
+    def left_in(self, name: str) -> list[str]:
+        folder = self.root / "build" / name
+        return sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.exists() else []
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters) -> Workshop:
+    return Workshop(tmp_path, sandbox, interpreters, tmp_path / "cache")
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Every command that a build starts."""
+    seen: list[tuple[str, ...]] = []
+    start = asyncio.create_subprocess_exec
+
+    async def note(*argv: str, **more: object) -> asyncio.subprocess.Process:
+        seen.append(argv)
+        return await start(*argv, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", note)
+    return seen
+
+
+def run(revision: Revision, source: str) -> str:
+    python = revision.environment.path / "bin" / "python"
+    return subprocess.run([python, "-I", "-c", source], capture_output=True, text=True, check=True).stdout.strip()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def processes_of(root: Path) -> list[str]:
+    """Processes that name a path below `root` in their command or have it open as their folder."""
+    found: list[str] = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if entry.name.isdigit() and str(root) in command:
+                found.append(command)
+    return found
+
+
+# With the real index
+
+
+async def test_a_function_without_requirements_gets_the_sdk(
+    tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters
+) -> None:
+    workshop = Workshop(tmp_path, sandbox, interpreters, None)
+    revision = await workshop.build(secrets={"key": "value"}, env_vars={"A": "1"}, cpu=2.0, memory=5)
+    assert run(revision, "import cognite.client; print(cognite.client.__version__)") in revision.environment.lock
+    assert "--hash=sha256:" in revision.environment.lock
+    assert (revision.id, revision.function_id, revision.handler) == ("revision-1", 1, "handler.py")
+    assert (revision.env_vars, revision.secrets, revision.cpu, revision.memory) == (
+        {"A": "1"},
+        {"key": "value"},
+        2.0,
+        5,
+    )
+    assert (revision.code / "handler.py").read_text() == HANDLER
+    packages = next((revision.environment.path / "lib").glob("python*/site-packages"))
+    assert list(packages.glob("cognite/client/__pycache__/*.pyc"))
+    modes = {
+        stat.S_IMODE(path.lstat().st_mode)
+        for path in (revision.environment.path, *packages.rglob("*"))
+        if path.is_dir()
+    }
+    assert modes == {0o555}
+    assert any("cognite-sdk" in line for line in workshop.output)
+    again = await workshop.build()
+    assert again.environment == revision.environment
+    assert workshop.output[-1] == "The requirements are as before, and their environment is there."
+
+
+async def test_the_oldest_runtime_with_a_package_of_pure_python(
+    tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters
+) -> None:
+    workshop = Workshop(tmp_path, sandbox, interpreters, None)
+    runtime, interpreter = next(iter(interpreters.all().items()))
+    revision = await workshop.build("six==1.17.0\ncognite-sdk\n", runtime=runtime)
+    assert run(revision, "import six, platform; print(six.__version__, platform.python_version())") == (
+        f"1.17.0 {interpreter.version}"
+    )
+    assert revision.environment.interpreter == interpreter
+
+
+async def test_a_requirement_that_does_not_exist(tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters) -> None:
+    workshop = Workshop(tmp_path, sandbox, interpreters, None)
+    error = await workshop.fails("no-such-package-as-this-one==1\n")
+    assert error.message.startswith("The requirements cannot be met: Because no-such-package-as-this-one was not found")
+    assert "no-such-package-as-this-one" in error.trace
+
+
+# With an index of our own
+
+
+async def test_requirements_that_contradict_each_other(workshop: Workshop, index: Index) -> None:
+    error = await workshop.fails(f"{OWN_SDK}alpha>=2\nbeta\n", url=index.url)
+    assert "beta" in error.message
+    assert "alpha" in error.message
+
+
+async def test_the_functions_index_is_used_with_its_credentials_and_they_are_seen_nowhere(
+    workshop: Workshop, index: Index, commands: list[tuple[str, ...]], sandbox: Sandbox
+) -> None:
+    """A package that must be built prints all that it was given; its environment is the build's, in the sandbox."""
+    index.add(
+        sdist("gamma", "for name, value in sorted(os.environ.items()): print(name, value)\nraise SystemExit('stop')")
+    )
+    error = await workshop.fails(f"{OWN_SDK}gamma\n", url=index.url)
+    assert error.message.startswith("The requirements cannot be installed: Failed to build `gamma==1.0`")
+    assert "UV_DEFAULT_INDEX http://****@127.0.0.1" in error.trace
+    index.add(sdist("gamma"))
+    workshop.restart()
+    revision = await workshop.build(f"{OWN_SDK}gamma\n", url=index.url, secrets={"key": "fn-secret"})
+    assert run(revision, "import gamma; print(gamma.built)") == "True"
+    everything = [*workshop.output, error.message, error.trace, revision.environment.lock, repr(commands)]
+    for path in (revision.environment.path, revision.code.parent):
+        everything += [
+            part.read_text(errors="replace") for part in path.rglob("*") if part.is_file() and part.stat().st_size < 1e6
+        ]
+    forms = {
+        PASSWORD,
+        PASSWORD.replace("@", "%40"),
+        base64.b64encode(f"user:{PASSWORD}".encode()).decode(),
+        "fn-secret",
+    }
+    assert not [form for form in forms if any(form in text for text in everything)]
+
+
+async def test_extra_indexes_add_to_the_others_and_the_best_version_wins(workshop: Workshop, index: Index) -> None:
+    with serving(Index(wheel("alpha", "3.0"))) as other:
+        revision = await workshop.build(f"{OWN_SDK}alpha", url=index.url, extra_index_urls=[other.url])
+    assert "alpha==3.0" in revision.environment.lock
+
+
+async def test_the_operators_index_is_used_and_never_shown(
+    tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters, index: Index
+) -> None:
+    environ = {
+        "HOME": str(tmp_path),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": index.url,
+        "PIP_FIND_LINKS": "/no/such/folder",
+        "PIP_EXTRA_INDEX_URL": "file:///no/such/index",
+        "KVERN_TEST": "the server's own",
+    }
+    workshop = Workshop(tmp_path, sandbox, interpreters, tmp_path / "cache", environ=environ)
+    revision = await workshop.build("cognite-sdk\nalpha\n")
+    assert "alpha==2.0" in revision.environment.lock
+    index.add(sdist("delta", "print(*map(repr, os.environ.items()))\nraise SystemExit('stop')"))
+    with pytest.raises(BuildError) as caught:
+        await workshop.build("cognite-sdk\ndelta\n")
+    assert "UV_DEFAULT_INDEX" in caught.value.trace
+    assert not {"s3cret", "the server's own"} & {
+        word for word in ("s3cret", "the server's own") if word in caught.value.trace
+    }
+
+
+async def test_the_index_in_requirements_txt_goes_before_all(workshop: Workshop, index: Index) -> None:
+    await workshop.build(f"--index-url {index.url}\n{OWN_SDK}alpha\n", url="http://127.0.0.1:9/simple")
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "plain"])
+async def test_a_build_reaches_nothing_of_the_server(
+    name: str, tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters, index: Index
+) -> None:
+    chosen = sandbox if name == "bubblewrap" else Plain()
+    if name == "bubblewrap" and not sandbox.is_boundary:
+        pytest.skip("bubblewrap cannot work here")
+    secret = tmp_path / "secret"
+    secret.write_text("the master key")
+    workshop = Workshop(tmp_path, chosen, interpreters, tmp_path / "cache")
+    await workshop.build(OWN_SDK, url=index.url)
+    places = [str(secret), str(tmp_path / "cache"), str(tmp_path / "build" / "environments")]
+    index.add(sdist("hostile", f"raise SystemExit([path for path in {places} if os.path.exists(path)])"))
+    with pytest.raises(BuildError) as caught:
+        await workshop.build(f"{OWN_SDK}hostile\n", url=index.url)
+    seen = [] if chosen.is_boundary else places
+    assert f"{seen}\n" in caught.value.trace
+
+
+async def test_a_build_that_replaces_the_environment_makes_none(
+    workshop: Workshop, index: Index, sandbox: Sandbox
+) -> None:
+    if not sandbox.is_boundary:
+        pytest.skip("only a boundary keeps such a build from worse")
+    action = """
+place = os.path.join(os.path.dirname(os.environ["HOME"]), "environment")
+os.rename(place, place + ".old")
+os.symlink("/", place)"""
+    index.add(sdist("hostile", action))
+    await workshop.fails(f"{OWN_SDK}hostile\n", url=index.url)
+    assert workshop.left_in("environments") == []
+
+
+async def test_what_was_built_is_not_shared_with_those_who_did_not_ask_for_it(workshop: Workshop, index: Index) -> None:
+    index.add(sdist("gamma"))
+    first = await workshop.build(f"{OWN_SDK}gamma\n", url=index.url)
+    second = await workshop.build(f"{OWN_SDK}gamma\nalpha\n", url=index.url)
+    third = await workshop.build(f"{OWN_SDK}gamma\n", url=index.url)
+    assert first.environment.key == third.environment.key != second.environment.key
+
+
+async def test_a_wheel_runs_no_code_while_it_is_installed(tmp_path: Path, workshop: Workshop, index: Index) -> None:
+    """A .pth file is obeyed by any Python that starts in the environment."""
+    index.add(
+        wheel("hostile", "1.0", hostile__pth=f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    )
+    revision = await workshop.build(f"{OWN_SDK}hostile\n", url=index.url)
+    assert not (tmp_path / "ran").exists()
+    run(revision, "pass")
+    assert (tmp_path / "ran").exists()
+
+
+async def test_source_builds_can_be_switched_off(
+    tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters, index: Index
+) -> None:
+    workshop = Workshop(tmp_path, sandbox, interpreters, tmp_path / "cache", source_builds=False)
+    index.add(sdist("gamma"))
+    error = await workshop.fails(f"{OWN_SDK}gamma\n", url=index.url)
+    assert "building from source is off here" in error.message
+    assert "gamma" in error.message
+
+
+async def test_the_same_lock_is_one_environment(
+    workshop: Workshop, index: Index, commands: list[tuple[str, ...]]
+) -> None:
+    """Asked for at once, in one way or in two."""
+    texts = [f"{OWN_SDK}alpha==1.0\n"] * 2 + [f"alpha<2  # the old one\n{OWN_SDK}"]
+    revisions = await asyncio.gather(*(workshop.build(text, url=index.url) for text in texts))
+    assert len({revision.environment.key for revision in revisions}) == 1
+    assert len({revision.code for revision in revisions}) == 3
+    assert len([argv for argv in commands if "sync" in argv]) == 1
+    assert workshop.left_in("environments") == [revisions[0].environment.key]
+    assert workshop.left_in("staging") == []
+
+
+async def test_a_lock_is_used_again_for_a_while(
+    tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters, index: Index
+) -> None:
+    workshop = Workshop(tmp_path, sandbox, interpreters, tmp_path / "cache")
+    first = await workshop.build(f"{OWN_SDK}alpha\n", url=index.url)
+    index.add(wheel("alpha", "4.0"))
+    asked = len(index.asked)
+    second = await workshop.build(f"{OWN_SDK}alpha\n", url=index.url)
+    assert second.environment == first.environment
+    assert len(index.asked) == asked
+    always = Workshop(tmp_path, sandbox, interpreters, tmp_path / "other-cache", lock_age=0)
+    third = await always.build(f"{OWN_SDK}alpha\n", url=index.url)
+    assert "alpha==4.0" in third.environment.lock
+
+
+async def test_a_wheel_in_the_bundle(workshop: Workshop, index: Index) -> None:
+    name, content = wheel("mine", "1.0", extra="x = 1")
+    files = {f"wheels/{name}": content}
+    first = await workshop.build(f"{OWN_SDK}./wheels/{name}\n", url=index.url, files=files)
+    assert run(first, "import mine, extra; print(extra.x)") == "1"
+    assert str(workshop.root) not in first.environment.lock
+    again = await workshop.build(f"{OWN_SDK}./wheels/{name}\n", url=index.url, files=files)
+    by_folder = await workshop.build(f"--find-links wheels\n{OWN_SDK}mine\n", url=index.url, files=files)
+    changed = await workshop.build(
+        f"{OWN_SDK}./wheels/{name}\n", url=index.url, files={f"wheels/{name}": wheel("mine", "1.0", extra="x = 2")[1]}
+    )
+    assert again.environment == first.environment
+    assert run(by_folder, "import extra; print(extra.x)") == "1"
+    assert run(changed, "import extra; print(extra.x)") == "2"
+
+
+async def test_a_demanded_hash_is_held_to(workshop: Workshop, index: Index) -> None:
+    digest = hashlib.sha256(index.files["alpha-1.0-py3-none-any.whl"]).hexdigest()
+    revision = await workshop.build(f"{OWN_SDK}alpha==1.0 --hash=sha256:{digest}\n", url=index.url)
+    assert digest in revision.environment.lock
+    with pytest.raises(BuildError, match=r"demands hashes for alpha==1\.0 that no file of it has"):
+        await workshop.build(f"{OWN_SDK}alpha==1.0 --hash=sha256:{'0' * 64}\n", url=index.url)
+
+
+async def test_a_build_that_is_called_off_leaves_nothing(workshop: Workshop, index: Index) -> None:
+    """Once while uv asks the index, once while a package is built."""
+    index.add(sdist("slow", f"urllib.request.urlopen('http://127.0.0.1:{index.server_port}/wait/built')"))
+    for url in (f"http://127.0.0.1:{index.server_port}/wait", index.url):
+        index.waited_for.clear()
+        task = asyncio.create_task(workshop.build(f"{OWN_SDK}slow\n", url=url))
+        await until(index.waited_for.is_set)
+        assert processes_of(workshop.root)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert workshop.left_in("staging") == workshop.left_in("revisions") == workshop.left_in("environments") == []
+        await until(lambda: not processes_of(workshop.root))
+
+
+async def test_one_who_waits_for_the_same_is_not_called_off_with_the_first(workshop: Workshop, index: Index) -> None:
+    index.add(sdist("slow", f"urllib.request.urlopen('http://127.0.0.1:{index.server_port}/wait/built', timeout=5)"))
+    text = f"{OWN_SDK}slow\n"
+    first = asyncio.create_task(workshop.build(text, url=index.url))
+    await until(index.waited_for.is_set)
+    second = asyncio.create_task(workshop.build(text, url=index.url))
+    flights = workshop.builder._environments._flights
+    await until(lambda: [len(flight.listeners) for flight in flights.values()] == [2])
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert not second.done()
+    index.over.set()
+    with pytest.raises(BuildError, match=r"Failed to build `slow==1\.0`"):
+        await second
+    assert workshop.left_in("staging") == []
+
+
+async def test_a_build_that_takes_too_long_is_stopped(
+    tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters, index: Index
+) -> None:
+    workshop = Workshop(tmp_path, sandbox, interpreters, tmp_path / "cache", timeout=1.5)
+    error = await workshop.fails(f"{OWN_SDK}slow\n", url=f"http://127.0.0.1:{index.server_port}/wait")
+    assert error.message == "The build took longer than 1.5 seconds and was stopped."
+    await until(lambda: not processes_of(workshop.root))
+
+
+async def test_revisions_are_there_after_a_restart(workshop: Workshop, index: Index) -> None:
+    request = workshop.request(OWN_SDK, url=index.url, secrets={"a": "b"})
+    built = await workshop.builder.build(request)
+    request.bundle.unlink()
+    workshop.restart()
+    assert workshop.builder.restore(request) == built
+    await workshop.builder.discard(request.revision_id)
+    await workshop.builder.discard(request.revision_id)
+    assert workshop.builder.restore(request) is None
+    assert workshop.left_in("environments") == [built.environment.key]
+
+
+async def test_a_revision_without_its_environment_is_not_restored(workshop: Workshop, index: Index) -> None:
+    request = workshop.request(OWN_SDK, url=index.url)
+    built = await workshop.builder.build(request)
+    built.environment.path.rename(workshop.root / "gone")
+    assert workshop.builder.restore(request) is None
+    assert (await workshop.builder.build(request)).environment == built.environment
+
+
+async def test_what_a_killed_server_left_is_cleared(workshop: Workshop, index: Index) -> None:
+    left = workshop.root / "build" / "staging" / "0123"
+    (left / "revision" / "code").mkdir(parents=True)
+    (left / ".alive").touch()
+    await workshop.builder.clear_leftovers()
+    assert workshop.left_in("staging") == []
+    await workshop.build(OWN_SDK, url=index.url)
+
+
+# What fails before uv is asked
+
+
+async def test_an_unknown_runtime(workshop: Workshop, interpreters: Interpreters) -> None:
+    error = await workshop.fails(runtime="py399")
+    assert error.message == (f"The runtime 'py399' is not on this machine; there is: {', '.join(interpreters.all())}.")
+
+
+@pytest.mark.parametrize(
+    ("path", "files", "message"),
+    [
+        ("main.py", {}, "No Python module found at 'main.py' in the zip. At the zip's root there is: handler.py."),
+        ("none.py", {"none.py": "x = 1"}, "none.py has no `handle` at module level; the entry file must define it."),
+        ("bad.py", {"bad.py": "def handle(:"}, "Syntax error in bad.py, line 1: invalid syntax: def handle(:."),
+        ("handler.py", {"../evil": "x"}, "Entry '../evil' leaves the zip's root by '..'."),
+        ("handler.py", {"requirements.txt": "-e ."}, "requirements.txt, line 1: editable installs (-e) are not possible; "
+         "name a package or an archive of the zip."),
+    ],
+)  # fmt: skip
+async def test_bundles_that_are_not_fit(workshop: Workshop, path: str, files: dict[str, str], message: str) -> None:
+    error = await workshop.fails(function_path=path, files=files)
+    assert error.message == message
+
+
+async def test_a_bundle_that_is_no_zip(workshop: Workshop) -> None:
+    request = workshop.request()
+    request.bundle.write_text("no zip" * 100)
+    with pytest.raises(BuildError, match="The bundle is not a zip"):
+        await workshop.builder.build(request)
+    assert workshop.left_in("staging") == workshop.left_in("revisions") == []
