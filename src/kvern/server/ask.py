@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ T = TypeVar("T")
 WAIT_MOST = 60.0
 """Longest wait in seconds that `Prefer: wait=N` gets: what HTTP clients commonly bear."""
 
+_PROMISE = "_promise"
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
@@ -90,6 +91,39 @@ class Ask(Generic[T]):
         if not _HOST.fullmatch(host):
             raise InvalidError(f"Expected a host name and port in the Host header, given {host[:80]!r}")
         return f"{self.request.url.scheme}://{host}"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a route answers when all is well; the description of the API is made from it.
+
+    Args:
+        answer: the type of the JSON; None where it is not JSON.
+        status: of a good answer.
+        query: names of query parameters and headers that are read, see `server/openapi.py`.
+    """
+
+    answer: Any = None
+    status: int = 200
+    query: tuple[str, ...] = ()
+
+
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
+
+
+def answers(answer: Any, status: int = 200, *query: str) -> Callable[[_Handler], _Handler]:
+    """Say what a handler answers; see `Promise`."""
+
+    def note(handler: _Handler) -> _Handler:
+        setattr(handler, _PROMISE, Promise(answer, status, query))
+        return handler
+
+    return note
+
+
+def promise_of(handler: Callable[..., Any]) -> Promise:
+    """What `answers` noted on a handler."""
+    return getattr(handler, _PROMISE, Promise())
 
 
 @dataclass(slots=True)

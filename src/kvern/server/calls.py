@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal, cast
 
-from kvern.server.ask import Answer, Ask
+from kvern.server.ask import Answer, Ask, answers
 from kvern.service.service import Service
 from kvern.store.calls import CallRecord
 from kvern.wire import base
@@ -19,6 +19,7 @@ class CallRoutes:
         self._history = service.history
         self._error_style: Literal["auto", "object", "string"] = service.settings.call_error
 
+    @answers(wire.Call, 201, "Prefer")
     async def call(self, ask: Ask[wire.CallWrite]) -> Answer:
         """Answers when the call was kept; within the grace, or the wait that the client prefers, with its end state."""
         data = bytes(ask.body.data)
@@ -32,10 +33,12 @@ class CallRoutes:
                 self._calls.note_duration(live.function, wait)
         return Answer(self._shown(ask, live.record), 201, _applied(preferred))
 
+    @answers(base.Page[wire.Call], 200, "limit", "cursor")
     async def list(self, ask: Ask[None]) -> Answer:
         query = wire.CallQuery(limit=ask.limit(100), cursor=ask.request.query_params.get("cursor"))
         return await self._page(ask, query)
 
+    @answers(base.Page[wire.Call])
     async def filter(self, ask: Ask[wire.CallQuery]) -> Answer:
         return await self._page(ask, ask.body)
 
@@ -43,11 +46,13 @@ class CallRoutes:
         records, cursor = await self._history.page(ask.project, ask.number("function_id"), query)
         return Answer(base.list_body([self._shown(ask, record) for record in records], cursor))
 
+    @answers(wire.Call, 200, "Prefer")
     async def retrieve(self, ask: Ask[None]) -> Answer:
         wait = ask.wait()
         record = await self._history.get(ask.project, ask.number("function_id"), ask.number("call_id"), wait)
         return Answer(self._shown(ask, record), headers=_applied(wait))
 
+    @answers(base.Items[wire.Call])
     async def by_ids(self, ask: Ask[base.Ids]) -> Answer:
         ids = [item.id for item in ask.body.items]
         records = await self._history.several(
@@ -55,9 +60,11 @@ class CallRoutes:
         )
         return Answer(base.list_body([self._shown(ask, record) for record in records]))
 
+    @answers(wire.CallResponse)
     async def response(self, ask: Ask[None]) -> Answer:
         return Answer(await self._history.response(ask.project, ask.number("function_id"), ask.number("call_id")))
 
+    @answers(base.Items[wire.LogEntry], 200, "after", "Prefer")
     async def logs(self, ask: Ask[None]) -> Answer:
         wait = ask.wait()
         entries = await self._history.log(

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import kvern
-from kvern.server.ask import Answer, Ask
+from kvern.server.ask import Answer, Ask, answers
 from kvern.server.bodies import read_body
 from kvern.service.issuer import TOKEN_SECONDS, Credentials
 from kvern.service.service import Service
 from kvern.wire.errors import ApiError, UnauthenticatedError
-from kvern.wire.identity import Project
+from kvern.wire.identity import Health, Inspection, Project, Token
 
 _FORM_MOST = 65_536
 
@@ -24,6 +24,7 @@ class IdentityRoutes:
     def __init__(self, service: Service) -> None:
         self._issuer = service.issuer
 
+    @answers(Token)
     async def token(self, ask: Ask[None]) -> Response:
         """The token endpoint of the built-in issuer (RFC 6749 4.4; errors by 5.2)."""
         try:
@@ -46,12 +47,15 @@ class IdentityRoutes:
             headers={"cache-control": "no-store"},
         )
 
+    @answers(Inspection)
     async def inspect(self, ask: Ask[None]) -> Answer:
         return Answer(ask.who.inspection())
 
+    @answers(Project)
     async def project(self, ask: Ask[None]) -> Answer:
         return Answer(Project(name=ask.project, url_name=ask.project))
 
+    @answers(Health)
     async def health(self, ask: Ask[None]) -> Answer:
         return Answer({"status": "ok", "version": kvern.__version__})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvern.server.ask import Answer, Ask
+from kvern.server.ask import Answer, Ask, answers
 from kvern.service.schedules import shown
 from kvern.service.service import Service
 from kvern.wire import base
@@ -13,28 +13,35 @@ class ScheduleRoutes:
     def __init__(self, service: Service) -> None:
         self._schedules = service.schedules
 
+    @answers(base.Items[wire.Schedule], 201)
     async def create(self, ask: Ask[wire.ScheduleWrites]) -> Answer:
         made = await self._schedules.create(ask.who, ask.body.items[0])
         return Answer(base.list_body([made]), 201)
 
+    @answers(base.Items[wire.Schedule], 200, "limit")
     async def list(self, ask: Ask[None]) -> Answer:
         return Answer(base.list_body(self._schedules.select(ask.project, wire.ScheduleFilter(), ask.limit(100))))
 
+    @answers(base.Items[wire.Schedule])
     async def filter(self, ask: Ask[wire.ScheduleQuery]) -> Answer:
         wanted = ask.body.filter or wire.ScheduleFilter()
         return Answer(base.list_body(self._schedules.select(ask.project, wanted, ask.body.limit)))
 
+    @answers(wire.Schedule)
     async def retrieve(self, ask: Ask[None]) -> Answer:
         return Answer(shown(self._schedules.get(ask.project, ask.number("schedule_id"))))
 
+    @answers(base.Items[wire.Schedule])
     async def by_ids(self, ask: Ask[base.Ids]) -> Answer:
         ids = [item.id for item in ask.body.items]
         found = self._schedules.several(ask.project, ids, ignore_unknown=ask.body.ignore_unknown_ids)
         return Answer(base.list_body(found))
 
+    @answers(base.Empty)
     async def delete(self, ask: Ask[wire.ScheduleIds]) -> Answer:
         await self._schedules.delete(ask.project, [item.id for item in ask.body.items])
         return Answer(base.Empty())
 
+    @answers(wire.InputData)
     async def input_data(self, ask: Ask[None]) -> Answer:
         return Answer(self._schedules.input_data(ask.project, ask.number("schedule_id")))

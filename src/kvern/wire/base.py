@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -55,6 +55,22 @@ class Ids(Body):
 
     items: Annotated[list[ById], Meta(min_length=1, max_length=10_000)]
     ignore_unknown_ids: bool = False
+
+
+T = TypeVar("T")
+
+
+class Items(Body, Generic[T], omit_defaults=False):
+    """What lists and batches answer."""
+
+    items: list[T]
+
+
+class Page(Body, Generic[T]):
+    """A part of a list; `nextCursor` is there when there is more (contract 1.7)."""
+
+    items: list[T]
+    next_cursor: str | None = None
 
 
 class Empty(Body):

@@ -72,6 +72,14 @@ class DownloadIds(Body):
     items: Annotated[list[ByIdOrExternalId], Meta(min_length=1, max_length=100)]
 
 
+class DownloadLink(Body):
+    """The identifier as it was asked for, and where the bytes are."""
+
+    download_url: str
+    id: Id | None = None
+    external_id: str | None = None
+
+
 class FileFilter(Body):
     name: str | None = None
     external_id_prefix: Prefix | None = None

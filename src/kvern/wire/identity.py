@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from kvern.wire.base import Body, Id
 
 
@@ -23,3 +25,16 @@ class Inspection(Body):
 class Project(Body):
     name: str
     url_name: str
+
+
+class Token(msgspec.Struct):
+    """What the token endpoint answers (RFC 6749 5.1)."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+
+
+class Health(Body):
+    status: str
+    version: str

@@ -52,5 +52,16 @@ class Session(Body):
     client_id: str | None = None
 
 
+class RevokedSession(Body):
+    """All but the id is only for those who may list (contract 6.5)."""
+
+    id: Id
+    type: Type | None = None
+    status: Status | None = None
+    creation_time: Milliseconds | None = None
+    expiration_time: Milliseconds | None = None
+    client_id: str | None = None
+
+
 class SessionIds(Body):
     items: Annotated[list[ById], Meta(min_length=1, max_length=1000)]
