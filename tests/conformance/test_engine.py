@@ -805,6 +805,53 @@ async def test_an_idle_thread_pool_is_nothing_left_behind(bench: Bench) -> None:
     assert (await bench.call(function)).value == first
 
 
+async def test_processes_and_pools_that_a_call_ends_itself_cost_no_worker(bench: Bench) -> None:
+    source = """
+        import multiprocessing, os, subprocess
+        from concurrent.futures import ProcessPoolExecutor
+        def square(x): return x * x
+        def handle(data):
+            with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+                squares = list(pool.map(square, range(4)))
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                squares += pool.map(square, [5])
+            return [os.getpid(), squares, subprocess.check_output(["echo", "x"], text=True)]
+    """
+    function = bench.function(source)
+    first = (await bench.call(function)).value
+    assert first[1:] == [[0, 1, 4, 9, 25], "x\n"]
+    assert (await bench.call(function)).value == first
+
+
+async def test_a_child_that_eats_the_memory_is_named_as_the_cause(bench: Bench) -> None:
+    if cgroups.find() is None:
+        pytest.skip("only control groups tell of a child's death")
+    source = """
+        import subprocess, sys
+        def handle(data):
+            if data.get("behave"): return "well"
+            subprocess.run([sys.executable, "-c", "x = [bytearray(8_000_000) for _ in range(10_000)]"], check=True)
+    """
+    function = bench.function(source, memory=200 * MEGA)
+    result = await bench.call(function)
+    assert result.verdict is Verdict.OUT_OF_MEMORY
+    assert "the limit is 200 MB" in result.outcome.message
+    await bench.goes_on(function)
+
+
+async def test_a_call_may_remove_its_own_folder(bench: Bench) -> None:
+    source = """
+        import os, shutil, tempfile
+        def handle(data):
+            if data.get("behave"): return "well"
+            shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+            os.close(0)
+    """
+    function = bench.function(source)
+    assert (await bench.call(function)).value is None
+    await bench.goes_on(function)
+
+
 async def test_a_child_that_returns_from_handle_answers_nothing(bench: Bench) -> None:
     source = "import os\ndef handle(data):\n    pid = os.fork()\n    if pid: os.waitpid(pid, 0)\n    return pid > 0"
     function = bench.function(source)

@@ -97,7 +97,8 @@ class LocalEngine:
         except EndedError as error:
             raise HandlerError(error.message) from None
         except (BoxError, HandlerError) as error:
-            await self._remove(host, EndedError(Verdict.CRASHED, str(error)))
+            if host.is_unused():
+                await self._remove(host, EndedError(Verdict.CRASHED, str(error)))
             if isinstance(error, HandlerError):
                 raise
             raise HandlerError(str(error)) from None
@@ -148,10 +149,9 @@ class LocalEngine:
     async def _keep_house(self) -> None:
         """Look after limits that no control group holds, and stop what has been idle too long."""
         loop = asyncio.get_running_loop()
-        watches = not (self._limits.holds("memory") and self._limits.holds("pids"))
         trimmed = loop.time()
         while True:
-            await asyncio.sleep(WATCH_INTERVAL if watches else TRIM_INTERVAL)
+            await asyncio.sleep(WATCH_INTERVAL)
             for host in list(self._hosts.values()):
                 host.look()
             now = loop.time()

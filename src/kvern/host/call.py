@@ -54,7 +54,8 @@ class Order:
         response_limit: bytes; a longer response makes the call `UNUSABLE`.
         log_limit: bytes of log kept; what comes after is counted and dropped, and a last line says so.
         on_log: takes log lines while the call runs, in order, on the event loop; all come before the outcome.
-        access: makes the session's access; called only when `handle` takes `client`.
+        access: makes the session's access; called only when `handle` takes `client`, before `on_begin`; when it
+            raises, the call is not run and `run` raises the same.
         schedule_id, scheduled_time: set for scheduled calls only; ms since the epoch.
         on_begin: awaited just before the order goes to a worker; when it raises, the call is not run and `run` raises
             the same. None when nothing has to be done.

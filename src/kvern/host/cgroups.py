@@ -43,7 +43,7 @@ def find(membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/f
             own[controller] = path.lstrip("/")
     if (root / "cgroup.controllers").exists():
         folder = root / own.get("", "")
-        return _version_2(folder) if os.access(folder, os.W_OK) else None
+        return _handed_down(folder, root) or _hand_down(folder)
     folders: dict[str, Path] = {}
     for controller in CONTROLLERS:
         folder = root / controller / own.get(controller, "")
@@ -52,8 +52,30 @@ def find(membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/f
     return Hierarchy(1, folders) if folders else None
 
 
-def _version_2(folder: Path) -> Hierarchy | None:
+def _handed_down(folder: Path, root: Path) -> Hierarchy | None:
+    """The nearest group that is ours to use and already hands memory and pids down.
+
+    What a user may write to was delegated to that user, as systemd does for each user's own services. Root may write
+    everywhere, which tells nothing, so for root only the own group counts.
+    """
+    places = [folder] if os.getuid() == 0 else [folder, *folder.parents]
+    for place in places:
+        try:
+            given = (place / "cgroup.subtree_control").read_text().split()
+        except OSError:
+            continue
+        held = [controller for controller in CONTROLLERS if controller in given]
+        if {"memory", "pids"} <= set(held) and os.access(place, os.W_OK) and os.access(place / "cgroup.procs", os.W_OK):
+            return Hierarchy(2, dict.fromkeys(held, place))
+        if place == root:
+            break
+    return None
+
+
+def _hand_down(folder: Path) -> Hierarchy | None:
     """Hand the controllers down. A group that holds processes may not, so this process moves into one below it."""
+    if not os.access(folder, os.W_OK):
+        return None
     try:
         offered = (folder / "cgroup.controllers").read_text().split()
         wanted = [controller for controller in CONTROLLERS if controller in offered]

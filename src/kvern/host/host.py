@@ -202,9 +202,13 @@ class Host:
         while len(self._idle) > 1 and now - self._idle[0].idle_since > self.terms.idle_worker:
             self._idle.pop(0).kill(Verdict.CANCELLED, "the worker was idle")
 
+    def is_unused(self) -> bool:
+        """Whether no call is here."""
+        return not self._calls and all(waiter.done() for waiter in self._waiting)
+
     def is_idle(self, now: float) -> bool:
         """Whether there has been no call for so long that the host may be stopped."""
-        return not self._calls and not self._waiting and now - self.last_used > self.terms.idle_host
+        return self.is_unused() and now - self.last_used > self.terms.idle_host
 
     def look(self) -> None:
         """Have the watchdog look at each worker."""

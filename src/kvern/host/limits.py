@@ -9,6 +9,8 @@ from kvern.host import cgroups, processes
 
 MEBI = 1024 * 1024
 
+_numbers = itertools.count(1)  # of this process's groups, whichever engine they belong to
+
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
@@ -36,7 +38,6 @@ class Limits:
     def __init__(self, allowance: Allowance, hierarchy: cgroups.Hierarchy | None) -> None:
         self.allowance = allowance
         self._hierarchy = hierarchy
-        self._numbers = itertools.count(1)
         self._prefix = cgroups.server_name()
 
     def holds(self, controller: str) -> bool:
@@ -79,7 +80,7 @@ class Limits:
         """A place for a worker that may use `memory` bytes and `cpu` cores."""
         group = None
         if self._hierarchy is not None:
-            name = f"{self._prefix}{next(self._numbers)}"
+            name = f"{self._prefix}{next(_numbers)}"
             try:
                 group = cgroups.Group(self._hierarchy, name, memory, self.allowance.pids, cpu)
             except OSError:

@@ -14,6 +14,7 @@ from typing import cast
 
 from kvern.build.revision import Revision
 from kvern.host import processes
+from kvern.host.answers import Answers
 from kvern.host.call import Access, HandlerError, Order, Outcome, Verdict
 from kvern.host.limits import Limits
 from kvern.host.output import Output
@@ -91,7 +92,8 @@ class Worker(asyncio.Protocol):
         self._pid = 0
         self._pidfd = -1
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
+        self._answers = Answers()
+        self._connecting = False
         self._order: Order | None = None
         self._outcome: asyncio.Future[Outcome] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -138,6 +140,7 @@ class Worker(asyncio.Protocol):
             self._pidfd = os.pidfd_open(self._pid)
         await self._loop.run_in_executor(None, self._seat.add, self._pid)
         if not self.dead:
+            self._connecting = True
             await self._loop.create_unix_connection(lambda: self, sock=self._call)
         if self._transport is not None:
             revision = self._revision
@@ -252,7 +255,7 @@ class Worker(asyncio.Protocol):
             self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
-        elif self._call.fileno() >= 0:
+        elif not self._connecting and self._call.fileno() >= 0:
             self._loop.remove_reader(self._call)
             self._call.close()
         if self._pidfd >= 0:
@@ -274,6 +277,8 @@ class Worker(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The call socket is ours."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        if self.dead:  # it died meanwhile
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The worker's socket was closed: it is dead, as the zygote will tell, or `handle` closed what is not its."""
@@ -284,29 +289,14 @@ class Worker(asyncio.Protocol):
         """Part of an answer, mostly all of it."""
         if self._sentence is not None:
             return
-        if self._buffer:
-            self._buffer += data
-            data = bytes(self._buffer) if self._whole(self._buffer) else b""
-        elif not self._whole(data):
-            self._buffer += data
-            data = b""
-        if not data or self._sentence is not None:
-            return
-        self._buffer.clear()
-        try:
-            self._answered(frames.decode(data))
-        except (ValueError, KeyError, TypeError):
-            self._garbage()
-
-    def _whole(self, data: bytes | bytearray) -> bool:
-        """Whether `data` is a whole frame; one that announces too much is not waited for."""
-        if len(data) < frames.HEADER.size:
-            return False
-        length = frames.length(data)
         limit = self._order.response_limit if self._order is not None else 0
-        if length > limit + META_LIMIT or len(data) > length:
+        try:
+            frame = self._answers.feed(data, limit + META_LIMIT)
+        except ValueError:
             self._garbage()
-        return len(data) >= length
+        else:
+            if frame is not None:
+                self._answered(frame)
 
     def _garbage(self) -> None:
         self.kill(Verdict.CRASHED, "the worker sent what is no answer: did handle write to a descriptor not its own?")
@@ -314,37 +304,48 @@ class Worker(asyncio.Protocol):
     def _answered(self, frame: frames.Frame) -> None:
         order = self._order
         if order is not None and frame.kind in frames.ANSWERS and frame.call_id == order.call_id:
+            spent = frame.meta.get("spent", "")
             if frame.kind == frames.RETURNED:
                 outcome = Outcome(Verdict.RETURNED, response=frame.body)
             else:
                 outcome = self._failure(frame)
+                # What the kernel counted against this call must not be counted against the next.
+                spent = spent or self._seat.out_of_memory() or self._seat.out_of_pids()
             self._finish(outcome)
-            if "spent" in frame.meta:
-                self.kill(Verdict.CRASHED, str(frame.meta["spent"]))
+            if spent:
+                self.kill(Verdict.CANCELLED, "the worker was not used again")
             else:
                 self._on_free(self)
         elif not self._loaded.done() and frame.kind == frames.LOADED:
-            self.takes = frozenset(frame.meta["takes"])
+            self.takes = frozenset(map(str, frame.meta.get("takes") or ()))
             self._loaded.set_result(None)
         elif not self._loaded.done() and frame.kind == frames.NOT_LOADED:
-            message, trace = str(frame.meta["message"]), str(frame.meta["trace"])
-            self._loaded.set_exception(NotLoadedError(message, trace, self._output.early()))
+            self._loaded.set_exception(NotLoadedError(*_words(frame), self._output.early()))
         else:
             self._garbage()
 
     def _failure(self, frame: frames.Frame) -> Outcome:
-        message, trace = str(frame.meta["message"]), str(frame.meta["trace"])
+        message, trace = _words(frame)
+        verdict = VERDICTS[frame.kind]
         if frame.kind == frames.NO_MEMORY:
             message = f"{message}: {self._seat.memory_words()}"
+        elif self._seat.out_of_memory():
+            verdict = Verdict.OUT_OF_MEMORY
+            message += f" (a process of the call was killed, it needed too much memory: {self._seat.memory_words()})"
         if self._seat.out_of_pids():
             message += f" (the call had reached its limit of {self._seat.pids} processes and threads)"
-        return Outcome(VERDICTS[frame.kind], message=message, trace=trace)
+        return Outcome(verdict, message=message, trace=trace)
 
     def _finish(self, outcome: Outcome) -> None:
         assert self._outcome is not None
         if self._timer is not None:
             self._timer.cancel()
-        self._output.end()
-        if not self._outcome.done():
+        try:
+            self._output.end()
+        finally:
             self._outcome.set_result(outcome)
-        self._outcome = self._order = None
+            self._outcome = self._order = None
+
+
+def _words(frame: frames.Frame) -> tuple[str, str]:
+    return str(frame.meta.get("message", "")), str(frame.meta.get("trace", ""))

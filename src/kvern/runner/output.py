@@ -34,7 +34,7 @@ class Output:
         for stream in (sys.stdout, sys.stderr, self._out, self._err):
             try:
                 stream.flush()
-            except Exception:  # noqa: S110 - closed, or the handler's own object: nothing more to be had
+            except BaseException:  # noqa: S110 - closed, or the handler's own object: nothing more to be had
                 pass
         self._point()
         if self._out.closed:

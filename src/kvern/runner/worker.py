@@ -102,7 +102,10 @@ def leftovers() -> str:
 def reset(home: str, environ: dict[str, str]) -> None:
     """Undo what a call may have changed for the next one: timer, working folder, environment variables."""
     signal.setitimer(signal.ITIMER_REAL, 0)
-    os.chdir(home)
+    try:
+        os.chdir(home)
+    except OSError:  # the call has removed it
+        pass
     if dict(os.environ) != environ:
         os.environ.clear()
         os.environ.update(environ)

@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import time
+import traceback
 from typing import NoReturn
 
 from . import worker
@@ -37,6 +38,7 @@ def serve(descriptor: int) -> NoReturn:
     gc.collect()
     gc.freeze()  # a worker's collector then never touches, and so never copies, the pages that it shares
     control.send(b'{"ready":true}')
+    private = (wake_read, wake_write)
     workers: dict[int, int] = {}
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -50,7 +52,7 @@ def serve(descriptor: int) -> NoReturn:
             request, passed = next_request(control)
             if request is None:
                 end(workers)
-            fork(control, request["fork"], passed, workers)
+            fork(control, request["fork"], passed, workers, private)
 
 
 def _wake(signum: int, frame: object) -> None:
@@ -75,8 +77,10 @@ def next_request(control: socket.socket) -> tuple[dict[str, int] | None, list[in
     return (json.loads(text) if text else None), passed
 
 
-def fork(control: socket.socket, number: int, passed: list[int], workers: dict[int, int]) -> None:
-    """Fork worker `number`, which gets the descriptors `passed`."""
+def fork(
+    control: socket.socket, number: int, passed: list[int], workers: dict[int, int], private: tuple[int, ...]
+) -> None:
+    """Fork worker `number`, which gets the descriptors `passed` and none of `private` and `control`."""
     call, log = passed
     try:
         pid = os.fork()
@@ -88,9 +92,13 @@ def fork(control: socket.socket, number: int, passed: list[int], workers: dict[i
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 control.close()
+                for descriptor in private:
+                    os.close(descriptor)
                 worker.run(socket.socket(fileno=call), log)
             except OSError:
                 os._exit(LOST)
+            except BaseException:
+                os.write(2, traceback.format_exc().encode())
             finally:
                 os._exit(1)
         workers[pid] = number

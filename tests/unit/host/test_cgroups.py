@@ -51,6 +51,25 @@ def test_version_2_hands_the_controllers_down_after_moving_this_process(tmp_path
     assert (own / "cgroup.subtree_control").read_text() == "+pids +cpu"
 
 
+def test_version_2_uses_the_nearest_group_that_was_delegated_to_this_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    slice_ = tmp_path / "user.slice" / "app.slice"
+    own = slice_ / "terminal.scope"
+    own.mkdir(parents=True)
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    (slice_ / "cgroup.subtree_control").write_text("memory pids\n")
+    (slice_ / "cgroup.procs").write_text("")
+    (own / "cgroup.subtree_control").write_text("\n")
+    (own / "cgroup.procs").write_text(f"{os.getpid()}\n1\n")
+    membership_file = membership(tmp_path, "0::/user.slice/app.slice/terminal.scope\n")
+    assert find(membership_file, tmp_path) == Hierarchy(2, {"memory": slice_, "pids": slice_})
+    assert not (own / "kvern").exists()
+    monkeypatch.setattr(os, "getuid", lambda: 0)  # root may write anywhere, which is no delegation
+    assert find(membership_file, tmp_path) is None
+
+
 def test_version_2_without_delegation_gives_none(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
     (tmp_path / "own").mkdir()  # no controllers were handed down to it
