@@ -16,8 +16,16 @@ from kvern.client.times import TIME_ATTRIBUTES, ms_to_datetime, shown_with_dates
 if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 
-_NULLABLE_IDS = ("data_set_id", "file_id", "function_id", "id", "schedule_id", "session_id")
-_NULLABLE_COLUMNS = frozenset(_NULLABLE_IDS) | {to_camel_case(name) for name in _NULLABLE_IDS}
+_NULLABLE = (
+    "data_set_id",
+    "end_time",
+    "last_updated_time",
+    "schedule_id",
+    "scheduled_time",
+    "session_id",
+    "start_time",
+)
+_NULLABLE_COLUMNS = frozenset(_NULLABLE) | {to_camel_case(name) for name in _NULLABLE}
 _SHOWN_ROWS = 60
 _SHOWN_CHARACTERS = 200
 
