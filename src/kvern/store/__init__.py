@@ -50,5 +50,5 @@ class Store(Protocol):
         ...
 
     def next_id(self) -> int:
-        """An id that was never given before, not even before a crash (contract 1.4)."""
+        """An id that was never given before, not even before a crash (contract 1.4). Raises `StoreFault`."""
         ...

@@ -7,18 +7,34 @@ from typing import cast
 
 from sqlalchemy import Engine, inspect, select, text
 
+from kvern.store import StoreFault
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def latest() -> str:
     """The number of the newest migration; a database that has it is opened without loading Alembic."""
-    return max(path.stem[1:5] for path in (_MIGRATIONS / "versions").glob("m[0-9]*.py"))
+    return max(_known())
+
+
+def _known() -> set[str]:
+    return {path.stem[1:5] for path in (_MIGRATIONS / "versions").glob("m[0-9]*.py")}
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that the database lacks, each in a transaction."""
-    if _revision(engine) == latest():
+    """Run the migrations that the database lacks, all in one transaction.
+
+    Raises:
+        StoreFault: the database has a schema that this version does not know.
+    """
+    revision = _revision(engine)
+    if revision == latest():
         return
+    if revision is not None and revision not in _known():
+        raise StoreFault(
+            f"the database has the schema {revision!r}, and this version of Kvern knows those up to {latest()!r}: "
+            "take the version that wrote it, or a newer one"
+        )
     from alembic import command
     from alembic.config import Config
 

@@ -81,6 +81,8 @@ class SqliteStore:
     async def read(self, work: Callable[[Connection], T]) -> T:
         if self._path is None:  # one connection for all: the writer's thread keeps readers apart from writes
             return await self._journal.submit(work)
+        if not self._started:
+            raise StoreFault("the store is closed")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
         except DBAPIError as error:
@@ -100,13 +102,17 @@ class SqliteStore:
         if self._path is None:
             self._memory_ids += _ID_BLOCK
             return list(range(self._memory_ids, self._memory_ids - _ID_BLOCK, -1))
-        with self._engine.begin() as connection:
-            first = connection.execute(
-                update(tables.sequences)
-                .where(tables.sequences.c.name == "ids")
-                .values(next=tables.sequences.c.next + _ID_BLOCK)
-                .returning(tables.sequences.c.next)
-            ).scalar_one()
+        block = (
+            update(tables.sequences)
+            .where(tables.sequences.c.name == "ids")
+            .values(next=tables.sequences.c.next + _ID_BLOCK)
+            .returning(tables.sequences.c.next)
+        )
+        try:
+            with self._engine.begin() as connection:
+                first = connection.execute(block).scalar_one()
+        except DBAPIError as error:
+            raise StoreFault(f"the database gives no ids: {cast(Any, error).orig}") from error
         return list(range(first - 1, first - _ID_BLOCK - 1, -1))
 
     def check(self) -> str:
