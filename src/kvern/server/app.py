@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from kvern.server.ask import Answer, Ask
 from kvern.server.calls import CallRoutes
+from kvern.server.description import DescriptionRoutes
 from kvern.server.edge import edge
 from kvern.server.files import FileRoutes
 from kvern.server.functions import FunctionRoutes
@@ -53,11 +54,12 @@ class Route:
 def routes(service: Service) -> list[Route]:
     f, c, s = FunctionRoutes(service), CallRoutes(service), ScheduleRoutes(service)
     n, d, i = SessionRoutes(service), FileRoutes(service), IdentityRoutes(service)
+    o = DescriptionRoutes()
     one = "/functions/{function_id:int}"
     call = one + "/calls/{call_id:int}"
     schedule = "/functions/schedules/{schedule_id:int}"
     # fmt: off
-    return [
+    table = [
         Route("POST", one + "/call",                 RUN,             calls.CallWrite,           c.call),
         Route("GET",  call,                          READ,            None,                      c.retrieve),
         Route("GET",  call + "/response",            READ,            None,                      c.response),
@@ -103,8 +105,12 @@ def routes(service: Service) -> list[Route]:
         Route("GET",  "//api/v1/token/inspect",      ANYONE,          None,                      i.inspect),
         Route("POST", "//oauth2/token",              OPEN,            None,                      i.token),
         Route("GET",  "//health",                    OPEN,            None,                      i.health),
+        Route("GET",  "//openapi.json",              OPEN,            None,                      o.openapi),
+        Route("GET",  "//docs",                      OPEN,            None,                      o.reference),
     ]
     # fmt: on
+    o.table = table
+    return table
 
 
 def build_app(service: Service) -> ASGIApp:

@@ -71,12 +71,8 @@ class ErrorEnvelope(Body):
     error: ErrorDetail
 
 
-def describe(table: Sequence[Route], url: str) -> dict[str, Any]:
-    """The document for a table of routes.
-
-    Args:
-        url: base URL of the service.
-    """
+def describe(table: Sequence[Route]) -> dict[str, Any]:
+    """The document for a table of routes; URLs in it are relative to the server that gives it."""
     types = {kind for row in table for kind in (row.body, promise_of(row.handler).answer) if kind is not None} | {
         ErrorEnvelope
     }
@@ -95,14 +91,14 @@ def describe(table: Sequence[Route], url: str) -> dict[str, Any]:
             "description": "A function service that you run yourself. It speaks the Cognite Functions API.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": url}],
+        "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {
                 "oauth2": {
                     "type": "oauth2",
-                    "flows": {"clientCredentials": {"tokenUrl": f"{url}/oauth2/token", "scopes": {}}},
+                    "flows": {"clientCredentials": {"tokenUrl": "/oauth2/token", "scopes": {}}},
                 },
                 "token": {"type": "http", "scheme": "bearer"},
             },

@@ -21,7 +21,7 @@ class ScheduleWrite(Body):
     function_id: Id | None = None
     function_external_id: ExternalId | None = None
     description: Description | None = None
-    data: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     nonce: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
     def __post_init__(self) -> None:
