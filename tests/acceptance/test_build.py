@@ -446,6 +446,15 @@ async def test_a_wheel_runs_no_code_while_it_is_installed(tmp_path: Path, worksh
     assert (tmp_path / "ran").exists()
 
 
+async def test_a_host_that_is_trusted_blindly_fills_no_shared_cache(
+    tmp_path: Path, workshop: Workshop, index: Index
+) -> None:
+    await workshop.build(f"--trusted-host 127.0.0.1\n{OWN_SDK}alpha\n", url=index.url)
+    assert not list((tmp_path / "cache").glob("wheels-*"))
+    await workshop.build(f"{OWN_SDK}alpha\n", url=index.url)
+    assert list((tmp_path / "cache").glob("wheels-*"))
+
+
 async def test_source_builds_can_be_switched_off(
     tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters, index: Index
 ) -> None:

@@ -176,6 +176,8 @@ class Installer:
 
     def _environment(self, job: Job, from_source: bool) -> dict[str, str]:
         inside = job.work / "inside"
+        # A host whose certificate is not looked at could put anything into the cache that others use.
+        is_alone = from_source or bool(job.requirements.trusted_hosts)
         links = job.sources.env.get("UV_FIND_LINKS", "").replace(BUNDLE_URL, _bundle_url(inside))
         return {
             "LANG": "C.UTF-8",
@@ -185,8 +187,8 @@ class Installer:
             "TMPDIR": str(inside / "tmp"),
             **job.sources.env,
             **({"UV_FIND_LINKS": links} if links else {}),
-            "UV_CACHE_DIR": str(inside / "cache" if from_source else self._cache),
-            "UV_LINK_MODE": "hardlink" if from_source or _same_disk(self._cache, inside) else "copy",
+            "UV_CACHE_DIR": str(inside / "cache" if is_alone else self._cache),
+            "UV_LINK_MODE": "hardlink" if is_alone or _same_disk(self._cache, inside) else "copy",
             "UV_NO_PROGRESS": "1",
             "UV_PYTHON_DOWNLOADS": "never",
             "NO_COLOR": "1",
