@@ -30,7 +30,7 @@ def login(
     secret_file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     token_url: str | None = None,
     scope: tuple[str, ...] = (),
-    default: bool = True,
+    default: Annotated[bool, Parameter(negative="--no-default")] = True,
     options: Options = DEFAULT,
 ) -> int:
     """Keep the address and the credentials of a service as a profile, in a file that only you can read.
