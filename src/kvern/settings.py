@@ -26,6 +26,8 @@ class Settings:
         workers_per_function: processes that one function may have at a time; further calls wait. 0 = by cores.
         call_grace_ms: longest time for which the answer to a call is held back to tell its end state; 0 = never.
         call_error: how a call's error is shown: `object`, `string`, or `auto` (a string to the Toolkit only).
+        upstream: base URL of a cloud cluster to which every path of a project is passed on that Kvern does not serve.
+        upstream_project: name of the project there, when it is another one.
         timeout_minutes: time limit of a call, in minutes.
         data_limit_mb: largest `data` of a call, in MB.
         response_size_mb: largest response of a call, in MB.
@@ -46,6 +48,8 @@ class Settings:
         extra_index_url: further package indexes for builds.
         build_cache: folder of uv's cache. Default: uv's own.
         builds: builds that run at the same time.
+        source_builds: whether packages may be built from source, in the sandbox. What builds them can see the passwords
+            of package indexes; off, every requirement must be there as a wheel.
         build_timeout_minutes: time limit of a build, in minutes.
         lock_minutes: for how long the resolution of the same requirements is used again, in minutes.
         drain_seconds: how long a service that was told to stop waits for running calls, in seconds.
@@ -62,6 +66,8 @@ class Settings:
     workers_per_function: int = 0
     call_grace_ms: int = 100
     call_error: Literal["auto", "object", "string"] = "auto"
+    upstream: str | None = None
+    upstream_project: str | None = None
     timeout_minutes: float = 10
     data_limit_mb: float = 9
     response_size_mb: float = 1
@@ -82,6 +88,7 @@ class Settings:
     extra_index_url: tuple[str, ...] = ()
     build_cache: Path | None = None
     builds: int = 2
+    source_builds: bool = True
     build_timeout_minutes: float = 20
     lock_minutes: float = 10
     drain_seconds: float = 10

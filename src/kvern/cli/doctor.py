@@ -21,7 +21,7 @@ def doctor(
 
     Exit code 1 when a service could not run here.
 
-    Examples:
+    For example:
 
         kvern doctor
 

@@ -23,7 +23,7 @@ def env(
 
     They hold a secret: do not put them where others read.
 
-    Examples:
+    For example:
 
         eval "$(kvern env)"
 

@@ -18,7 +18,7 @@ def _serve(*, settings: Annotated[Settings, Parameter(name="*")] = _DEFAULTS) ->
     Settings come from flags, then from `KVERN_*` variables (`KVERN_DATA_DIR`), then from `kvern.toml` in the current
     folder (`data-dir = "…"`).
 
-    Examples:
+    For example:
 
         kvern serve
 

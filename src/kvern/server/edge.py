@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kvern.server.ask import Answer, Ask
 from kvern.server.bodies import decode, read_body
+from kvern.server.upstream import METHODS, Upstream
 from kvern.service.identity import Principal
 from kvern.service.service import Service
 from kvern.store import StoreFault
@@ -45,7 +46,17 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
     """The table's routes behind guard and error table."""
-    router = Router([Mounted(_full(row.path), _endpoint(service, row), methods=[row.method]) for row in table])
+    routes = [Mounted(_full(row.path), _endpoint(service, row), methods=[row.method]) for row in table]
+    if service.settings.upstream is not None:
+
+        async def bearer(request: Request) -> str:
+            _guard(service, request, ())
+            return request.headers["authorization"].partition(" ")[2].strip()
+
+        upstream = Upstream(service.settings.upstream, service.settings.upstream_project, bearer)
+        service.on_stop(upstream.close)
+        routes.append(Mounted("/api/v1/projects/{project}/{rest:path}", upstream.__call__, methods=[*METHODS]))
+    router = Router(routes)
     router.redirect_slashes = False  # clients do not follow redirects (contract 1.1)
     return _Envelope(router)
 

@@ -130,6 +130,7 @@ def _assemble(settings: Settings, store: SqliteStore, sandbox: Sandbox) -> Servi
         timeout=settings.build_timeout_minutes * 60,
         parallel=settings.builds,
         lock_age=settings.lock_minutes * 60,
+        source_builds=settings.source_builds,
         environ={**os.environ, **_indexes(settings)},
     )
     return Service(

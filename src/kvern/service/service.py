@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 
 import msgspec
@@ -94,6 +94,11 @@ class Service:
         self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
         self.deployments = Deployments(self.functions, blobs, builder, engine)
         self._tidier: asyncio.Task[None] | None = None
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+
+    def on_stop(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have `close` awaited when the service has stopped."""
+        self._closers.append(close)
 
     def _authenticate(self, given: Credentials) -> ClientRecord:
         return self.issuer.authenticate(given)
@@ -126,6 +131,8 @@ class Service:
         if self._tidier is not None:
             self._tidier.cancel()
             await asyncio.gather(self._tidier, return_exceptions=True)
+        for close in self._closers:
+            await close()
 
     async def _write_client_file(self, base_url: str) -> None:
         """Keep the first client's secret where only its owner reads it; make a client when there is none to use."""

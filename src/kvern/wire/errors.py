@@ -101,3 +101,9 @@ class FaultError(ApiError):
     """A fault of the service; the outcome is unknown."""
 
     code = 500
+
+
+class UnreachableError(ApiError):
+    """A server behind this one does not answer; nothing happened there."""
+
+    code = 502
