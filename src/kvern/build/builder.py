@@ -218,4 +218,5 @@ class Builder:
         self._revisions.mkdir(exist_ok=True)
         folder = self._revisions / revision_id
         remove(folder)
+        os.sync()
         draft.rename(folder)

@@ -257,6 +257,8 @@ def _finish(made: Path, finished: Environment) -> None:
     made.chmod(0o755)
     # Something without a record, left by hand or by a broken disk.
     remove(finished.path)
+    # One flush for its thousands of files, so that power loss cannot leave a name with half an environment behind it.
+    os.sync()
     made.rename(finished.path)
     finished.path.chmod(0o555)
 

@@ -19,7 +19,7 @@ def with_settings(name: str, verb: Callable[..., Any]) -> App:
     app = App(
         name=name,
         help_format="markdown",
-        default_parameter=Parameter(negative=(), show_default=True),
+        default_parameter=Parameter(negative_iterable=(), show_default=True),
         config=[Env("KVERN_", command=False), Toml(FILE, use_commands_as_keys=False)],
     )
     app.default(verb)
