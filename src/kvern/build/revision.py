@@ -52,7 +52,8 @@ class Revision:
         handler: the entry file, relative to `code`, POSIX, normalised (no leading `./`).
         environment: what it runs in.
         env_vars: the function's own environment variables.
-        secrets: the plain secrets; kept in memory only, handed to a worker with a call, never in argv or environment.
+        secrets: the plain secrets; kept in memory only, handed to a worker over its own socket, never in argv or
+            environment.
         cpu: cores that one call may use.
         memory: bytes that one call may use.
     """

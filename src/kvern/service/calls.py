@@ -14,6 +14,7 @@ import logging
 from collections.abc import Awaitable
 from functools import partial
 
+import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from kvern.engine import Access, Engine, Order, Outcome, Verdict
@@ -286,7 +287,7 @@ class Calls:
             scheduled_time=call.record.scheduled_time,
             on_begin=None if call.begun else partial(self._begin, call),
         )
-        return await self._engine.run(revision, order)
+        return _checked(await self._engine.run(revision, order))
 
     async def _begin(self, call: LiveCall) -> None:
         await self._store.write(calls.BEGIN, {"call": call.record.id})
@@ -374,6 +375,16 @@ class Calls:
                     _log.error("log lines of call %s cannot be kept now: %s", self._unkept[0]["call_id"], error)
                     break
                 self._unkept.pop(0)
+
+
+def _checked(outcome: Outcome) -> Outcome:
+    """A worker that was taken over by its handler may answer anything; what is shown to clients is JSON."""
+    if outcome.verdict is Verdict.RETURNED:
+        try:
+            msgspec.json.decode(outcome.response or b"", type=msgspec.Raw)
+        except msgspec.DecodeError:
+            return Outcome(Verdict.UNUSABLE, message="Expected JSON as the response, and the worker sent something else")
+    return outcome
 
 
 def _end_row(call_id: int, status: str, verdict: Verdict, moment: int) -> dict[str, object]:
