@@ -353,6 +353,7 @@ class Calls:
         gone = {function.record.id for function in functions}
         theirs = [call for call in self._live.values() if call.record.function_id in gone]
         for call in theirs:
+            await asyncio.wait((call.accepted,))  # before that, the engine does not know it
             await self._engine.cancel(call.record.id)
         if theirs:
             await asyncio.wait([call.ended for call in theirs])
@@ -383,7 +384,9 @@ def _checked(outcome: Outcome) -> Outcome:
         try:
             msgspec.json.decode(outcome.response or b"", type=msgspec.Raw)
         except msgspec.DecodeError:
-            return Outcome(Verdict.UNUSABLE, message="Expected JSON as the response, and the worker sent something else")
+            return Outcome(
+                Verdict.UNUSABLE, message="Expected JSON as the response, and the worker sent something else"
+            )
     return outcome
 
 
