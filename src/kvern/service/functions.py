@@ -6,6 +6,7 @@ All functions are held in memory; the store is written first, then memory, so me
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
@@ -17,7 +18,7 @@ from kvern.build.revision import Revision
 from kvern.service.clock import Clock
 from kvern.service.files import Files, in_range
 from kvern.settings import Settings
-from kvern.store import Store, functions
+from kvern.store import Store, StoreFault, functions
 from kvern.store.blobs import Blobs
 from kvern.store.functions import FunctionRecord
 from kvern.store.vault import FunctionSecrets, Vault
@@ -73,7 +74,10 @@ class Functions:
         self._runtimes: list[str] = []
         self._live: dict[int, LiveFunction] = {}
         self._by_external_id: dict[tuple[str, str], LiveFunction] = {}
-        self._on_delete: list[Callable[[list[LiveFunction]], Awaitable[None]]] = []
+        self._arriving: Counter[str] = Counter()
+        """Functions that are being written, by project: they count before they are here."""
+        self._before_delete: list[Callable[[list[LiveFunction]], Awaitable[None]]] = []
+        self._after_delete: list[Callable[[list[LiveFunction]], Awaitable[None]]] = []
         self._deployer: Deployer | None = None
 
     async def start(self, deployer: Deployer, runtimes: list[str]) -> None:
@@ -94,7 +98,11 @@ class Functions:
 
     def before_delete(self, action: Callable[[list[LiveFunction]], Awaitable[None]]) -> None:
         """Have `action` done whenever functions are deleted, before their rows go."""
-        self._on_delete.append(action)
+        self._before_delete.append(action)
+
+    def after_delete(self, action: Callable[[list[LiveFunction]], Awaitable[None]]) -> None:
+        """Have `action` done whenever functions were deleted for good."""
+        self._after_delete.append(action)
 
     def limits(self) -> wire.Limits:
         """What a function may ask for (contract 3.9)."""
@@ -150,8 +158,12 @@ class Functions:
                 vault_key=vault_key,
             )
             self._check_room(project)
-            await self._store.transact(lambda connection: functions.add(connection, record))
-        except (IntegrityError, ApiError) as error:
+            self._arriving[project] += 1
+            try:
+                await self._store.transact(lambda connection: functions.add(connection, record))
+            finally:
+                self._arriving[project] -= 1
+        except (IntegrityError, ApiError, StoreFault) as error:
             await self._blobs.delete(bundle)
             if isinstance(error, IntegrityError):
                 raise _taken(wanted.external_id) from error
@@ -178,6 +190,7 @@ class Functions:
 
     def _check_room(self, project: str) -> None:
         count = sum(1 for function in self._live.values() if function.record.project == project)
+        count += self._arriving[project]
         if count >= self._settings.max_functions:
             raise InvalidError(
                 f"Expected at most {self._settings.max_functions} functions in a project, and it has {count}; "
@@ -246,7 +259,7 @@ class Functions:
         for function in chosen:
             function.deleted = True
         try:
-            for action in self._on_delete:
+            for action in self._before_delete:
                 await action(chosen)
             await self._store.transact(lambda connection: functions.remove(connection, ids))
         except BaseException:
@@ -257,6 +270,8 @@ class Functions:
             self._live.pop(function.record.id, None)
             if function.record.external_id is not None:
                 self._by_external_id.pop((project, function.record.external_id), None)
+        for action in self._after_delete:
+            await action(chosen)
         for function in chosen:
             await self._blobs.delete(function.record.bundle)
             if self._deployer is not None:

@@ -52,7 +52,7 @@ class Schedules:
         self._changed = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
         self._firing: set[asyncio.Task[None]] = set()
-        functions.before_delete(self._drop_theirs)
+        functions.after_delete(self._drop_theirs)
 
     async def start(self) -> None:
         """Load all schedules; due times that passed while the service was down are not made up for."""
@@ -107,9 +107,11 @@ class Schedules:
             session_id=session.id,
             created_time=self._clock.now(),
         )
-        if function.deleted:
+        if not function.deleted:
+            await self._store.transact(lambda connection: schedules.add(connection, record))
+        if function.deleted:  # meanwhile; what was just written goes with the function
+            await self._sessions.end(record.session_id, "CANCELLED")
             raise InvalidError(f"Expected an existing function, given {item.as_dict()}", missing=[item.as_dict()])
-        await self._store.transact(lambda connection: schedules.add(connection, record))
         self._hold(record, record.created_time)
         return shown(record)
 
