@@ -72,6 +72,42 @@ files = Table(
     UniqueConstraint("project", "external_id", name="files_external_id"),
 )
 
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("project", String(32), nullable=False),
+    Column("file_id", BigInteger, nullable=False),
+    Column("parts", Integer, nullable=False),
+    Column("created_time", BigInteger, nullable=False),
+    Column("completed_time", BigInteger, nullable=True),
+    Index("uploads_by_file", "file_id"),
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("upload_id", String(40), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("blob", String(80), nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
+data_sets = Table(
+    "data_sets",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("project", String(32), nullable=False),
+    Column("external_id", String(255), nullable=True),
+    Column("name", String(50), nullable=True),
+    Column("description", String(500), nullable=True),
+    Column("metadata", Text, nullable=True),
+    Column("write_protected", Boolean, nullable=False),
+    Column("created_time", BigInteger, nullable=False),
+    Column("last_updated_time", BigInteger, nullable=False),
+    UniqueConstraint("project", "external_id", name="data_sets_external_id"),
+)
+
 functions = Table(
     "functions",
     metadata,
