@@ -42,7 +42,7 @@ def env(
 
 
 def variables(data_dir: Path) -> dict[str, str]:
-    """The names that the Toolkit reads, from what the built-in issuer made at the first start."""
+    """The names that the Toolkit and cognite-sdk read, from what the built-in issuer made at the first start."""
     import json
 
     path = data_dir / CLIENT_FILE
@@ -52,6 +52,8 @@ def variables(data_dir: Path) -> dict[str, str]:
         raise Complaint(
             f"there is no {path}: start the service first, with: kvern serve --data-dir {data_dir}"
         ) from None
+    # cognite-sdk 7 asks by way of oauthlib, which refuses a token URL without TLS, on this machine too.
+    without_tls = {"OAUTHLIB_INSECURE_TRANSPORT": "1"} if content["tokenUrl"].startswith("http://") else {}
     return {
         "CDF_URL": content["baseUrl"],
         "CDF_CLUSTER": "kvern",
@@ -61,4 +63,5 @@ def variables(data_dir: Path) -> dict[str, str]:
         "IDP_CLIENT_ID": content["clientId"],
         "IDP_CLIENT_SECRET": content["clientSecret"],
         "IDP_SCOPES": content["scopes"],
+        **without_tls,
     }
