@@ -101,21 +101,27 @@ class Promise:
         answer: the type of the JSON; None where it is not JSON.
         status: of a good answer.
         query: names of query parameters and headers that are read, see `server/openapi.py`.
+        media: the media type where it is not JSON.
+        refusal: the type of a refusal where it is not the contract's envelope.
     """
 
     answer: Any = None
     status: int = 200
     query: tuple[str, ...] = ()
+    media: str = "application/json"
+    refusal: Any = None
 
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 
-def answers(answer: Any, status: int = 200, *query: str) -> Callable[[_Handler], _Handler]:
+def answers(
+    answer: Any, status: int = 200, *query: str, media: str = "application/json", refusal: Any = None
+) -> Callable[[_Handler], _Handler]:
     """Say what a handler answers; see `Promise`."""
 
     def note(handler: _Handler) -> _Handler:
-        setattr(handler, _PROMISE, Promise(answer, status, query))
+        setattr(handler, _PROMISE, Promise(answer, status, query, media, refusal))
         return handler
 
     return note

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.responses import HTMLResponse
 
-from kvern.server.ask import Answer, Ask
+from kvern.server.ask import Answer, Ask, answers
 from kvern.server.openapi import describe
 
 if TYPE_CHECKING:
@@ -39,10 +39,12 @@ class DescriptionRoutes:
     def _document(self) -> dict[str, Any]:
         return describe(self.table)
 
+    @answers(dict[str, Any])
     async def openapi(self, ask: Ask[None]) -> Answer:
         """The description of this API (OpenAPI 3.1)."""
         return Answer(msgspec.json.format(msgspec.json.encode(self._document)))
 
+    @answers(None, media="text/html")
     async def reference(self, ask: Ask[None]) -> HTMLResponse:
         """The same, to browse."""
         return HTMLResponse(

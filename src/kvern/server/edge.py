@@ -46,7 +46,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
     """The table's routes behind guard and error table."""
-    routes = [Mounted(_full(row.path), _endpoint(service, row), methods=[row.method]) for row in table]
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for row in table:
+        paths.setdefault(_full(row.path), {})[row.method] = _endpoint(service, row)
+    routes = [Mounted(path, _by_method(endpoints), methods=[*endpoints]) for path, endpoints in paths.items()]
     if service.settings.upstream is not None:
 
         async def bearer(request: Request) -> str:
@@ -59,6 +62,13 @@ def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
     router = Router(routes)
     router.redirect_slashes = False  # clients do not follow redirects (contract 1.1)
     return _Envelope(router)
+
+
+def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
 
 
 def _full(path: str) -> str:
@@ -131,7 +141,9 @@ class _Envelope:
 
 
 def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -> Response:
+    headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
+        headers.update(error.headers or {})
         where = f"{scope['method']} {scope['path']}"
         error = (
             MethodError(f"Method not allowed: {where}")
@@ -145,5 +157,6 @@ def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -
         else:
             _log.error("%s met a fault", what, exc_info=error)
         error = FaultError(f"Internal server error; the service's log tells more under the request id {request_id}")
-    headers = {"www-authenticate": "Bearer"} if error.code == 401 else None
+    if error.code == 401:
+        headers["www-authenticate"] = "Bearer"
     return Response(error.envelope(), error.code, headers, "application/json")

@@ -67,6 +67,7 @@ class FileRoutes:
             list_body([{**item, "downloadUrl": f"{base_url}/api/v1/files/download/{proof}"} for item, proof in links])
         )
 
+    @answers(None, media="*/*")
     async def download(self, ask: Ask[None]) -> Response:
         """Open to whoever has the link."""
         content = await self._files.content(ask.text("proof"))

@@ -15,7 +15,7 @@ from kvern.server.bodies import read_body
 from kvern.service.issuer import TOKEN_SECONDS, Credentials
 from kvern.service.service import Service
 from kvern.wire.errors import ApiError, UnauthenticatedError
-from kvern.wire.identity import Health, Inspection, Project, Token
+from kvern.wire.identity import Health, Inspection, Project, Token, TokenRefusal
 
 _FORM_MOST = 65_536
 
@@ -24,7 +24,7 @@ class IdentityRoutes:
     def __init__(self, service: Service) -> None:
         self._issuer = service.issuer
 
-    @answers(Token)
+    @answers(Token, refusal=TokenRefusal)
     async def token(self, ask: Ask[None]) -> Response:
         """The token endpoint of the built-in issuer (RFC 6749 4.4; errors by 5.2)."""
         try:

@@ -73,9 +73,7 @@ class ErrorEnvelope(Body):
 
 def describe(table: Sequence[Route]) -> dict[str, Any]:
     """The document for a table of routes; URLs in it are relative to the server that gives it."""
-    types = {kind for row in table for kind in (row.body, promise_of(row.handler).answer) if kind is not None} | {
-        ErrorEnvelope
-    }
+    types = {ErrorEnvelope, *(kind for row in table for kind in _types(row) if kind is not None)}
     ordered = sorted(types, key=str)
     shown, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(ordered, shown, strict=True))
@@ -104,6 +102,11 @@ def describe(table: Sequence[Route]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _types(row: Route) -> tuple[Any, Any, Any]:
+    promise = promise_of(row.handler)
+    return row.body, promise.answer, promise.refusal
 
 
 def _operation(row: Route, path: str, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
@@ -161,16 +164,11 @@ def _parameter(name: str) -> dict[str, Any]:
 
 
 def _responses(row: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
-    good: dict[str, Any] = {"description": "Done."}
     promise = promise_of(row.handler)
-    if promise.answer is not None:
-        good["content"] = {"application/json": {"schema": schemas[promise.answer]}}
-    else:
-        good["content"] = {"application/octet-stream": {}}
+    shown: dict[str, Any] = {} if promise.answer is None else {"schema": schemas[promise.answer]}
+    good = {"description": "Done.", "content": {promise.media: shown}}
     answers: dict[str, Any] = {str(promise.status): good}
+    refusal = schemas[ErrorEnvelope if promise.refusal is None else promise.refusal]
     for status, text in _REFUSALS.items():
-        answers[str(status)] = {
-            "description": text,
-            "content": {"application/json": {"schema": schemas[ErrorEnvelope]}},
-        }
+        answers[str(status)] = {"description": text, "content": {"application/json": {"schema": refusal}}}
     return answers

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from kvern.wire.base import Body, Id
+from kvern.wire.base import Body, Id, Milliseconds
 
 
 class InspectedProject(Body):
@@ -22,9 +22,46 @@ class Inspection(Body):
     capabilities: list[dict[str, Any]]
 
 
+class ClaimName(Body):
+    claim_name: str
+
+
+class OidcConfiguration(Body):
+    """How the tokens of a project's identity provider are checked."""
+
+    issuer: str
+    audience: str
+    access_claims: list[ClaimName]
+    scope_claims: list[ClaimName]
+    log_claims: list[ClaimName]
+    jwks_url: str | None = None
+    token_url: str | None = None
+
+
+class UserProfiles(Body):
+    enabled: bool
+
+
 class Project(Body):
     name: str
     url_name: str
+    organization: str
+    user_profiles_configuration: UserProfiles
+    oidc_configuration: OidcConfiguration | None = None
+
+
+class ListedProject(Body):
+    url_name: str
+    data_modeling_status: str
+
+
+class Profile(Body):
+    """The caller, as far as the token tells."""
+
+    user_identifier: str
+    identity_type: str
+    last_updated_time: Milliseconds
+    display_name: str | None = None
 
 
 class Token(msgspec.Struct):
@@ -33,6 +70,13 @@ class Token(msgspec.Struct):
     access_token: str
     token_type: str
     expires_in: int
+
+
+class TokenRefusal(msgspec.Struct):
+    """What the token endpoint answers when it gives no token (RFC 6749 5.2)."""
+
+    error: str
+    error_description: str
 
 
 class Health(Body):
