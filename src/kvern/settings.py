@@ -11,6 +11,16 @@ _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 """Contract 1.1."""
 
 
+def check_project(name: str) -> str:
+    """The name itself. Raises `ValueError` unless a project may be called so (contract 1.1)."""
+    if not _PROJECT.fullmatch(name) or not any(letter.isalpha() for letter in name):
+        raise ValueError(
+            "Expected a project name of 3 to 32 letters, digits and hyphens, with a letter, and no hyphen first "
+            f"or last; given {name!r}"
+        )
+    return name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Each field is a flag (`--data-dir`), a variable (`KVERN_DATA_DIR`) and a key of `kvern.toml` (`data-dir`).
@@ -97,11 +107,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a value that no service can work with."""
-        if not _PROJECT.fullmatch(self.project) or not any(letter.isalpha() for letter in self.project):
-            raise ValueError(
-                "Expected a project name of 3 to 32 letters, digits and hyphens, with a letter, and no hyphen first "
-                f"or last; given {self.project!r}"
-            )
+        check_project(self.project)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not (value >= 0 and value < float("inf")):

@@ -12,10 +12,11 @@ from starlette.responses import JSONResponse, Response
 import kvern
 from kvern.server.ask import Answer, Ask, answers
 from kvern.server.bodies import read_body
+from kvern.service.identity import Identity
 from kvern.service.issuer import TOKEN_SECONDS, Credentials
 from kvern.service.service import Service
 from kvern.wire.errors import ApiError, UnauthenticatedError
-from kvern.wire.identity import Health, Inspection, Project, Token, TokenRefusal
+from kvern.wire.identity import Health, Inspection, Project, Token, TokenRefusal, UserProfiles
 
 _FORM_MOST = 65_536
 
@@ -49,11 +50,18 @@ class IdentityRoutes:
 
     @answers(Inspection)
     async def inspect(self, ask: Ask[None]) -> Answer:
-        return Answer(ask.who.inspection())
+        return Answer(Identity(ask.who.subject, ask.who.expires, {ask.project: ask.who}).inspection())
 
     @answers(Project)
     async def project(self, ask: Ask[None]) -> Answer:
-        return Answer(Project(name=ask.project, url_name=ask.project))
+        return Answer(
+            Project(
+                name=ask.project,
+                url_name=ask.project,
+                organization="kvern",
+                user_profiles_configuration=UserProfiles(enabled=False),
+            )
+        )
 
     @answers(Health)
     async def health(self, ask: Ask[None]) -> Answer:

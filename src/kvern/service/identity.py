@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
+from kvern.service.capabilities import Capabilities, parsed
+from kvern.wire.capabilities import Acl, every_capability
 from kvern.wire.errors import ForbiddenError
 from kvern.wire.identity import InspectedProject, Inspection
 
-Acl: TypeAlias = dict[str, Any]
-"""One capability as the contract writes it: `{"functionsAcl": {"actions": [...], "scope": {...}}}`."""
+BUILTIN = "kvern"
+"""The name of the built-in issuer, in tokens and wherever an issuer is named."""
 
-_EVERYTHING: dict[str, tuple[str, ...]] = {
-    "functionsAcl": ("READ", "WRITE", "RUN"),
-    "sessionsAcl": ("LIST", "CREATE", "DELETE"),
-    "filesAcl": ("READ", "WRITE"),
-    "projectsAcl": ("LIST", "READ", "CREATE", "UPDATE"),
-    "groupsAcl": ("LIST", "READ", "CREATE", "UPDATE", "DELETE"),
-    "datasetsAcl": ("READ", "WRITE", "OWNER"),
-}
-
-
-def every_capability() -> list[Acl]:
-    """All that there is, for the client that is made at the first start."""
-    return [{name: {"actions": list(actions), "scope": {"all": {}}}} for name, actions in _EVERYTHING.items()]
+__all__ = ["BUILTIN", "Acl", "Identity", "Principal", "every_capability"]
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who a token speaks for.
+    """Who a token speaks for in one project, and what it may do there.
 
     Args:
         subject: the client's id, or what an issuer calls the user.
-        project: the one project in which the token is good.
+        project: the one project in which this holds.
         capabilities: the ACL list as JSON text.
-        session_id: set when the token was given to a call's session.
         expires: ms since the epoch, when the token ends.
+        session_id: set when the token was given to a call's session.
+        client_id: set for a client of the built-in issuer.
+        issuer: who vouches for the subject; of a session's token, who vouched when the session was made.
+        groups: ids of the subject's groups in the project.
+        claims: values of the issuer's group claim.
+        name: what people call the subject, where the token tells.
     """
 
     subject: str
@@ -47,20 +42,29 @@ class Principal:
     capabilities: str
     expires: int
     session_id: int | None = None
-    client_id: str | None = field(default=None)
+    client_id: str | None = None
+    issuer: str = BUILTIN
+    groups: tuple[int, ...] = ()
+    claims: tuple[str, ...] = ()
+    name: str | None = None
 
     @cached_property
     def acls(self) -> list[Acl]:
         return msgspec.json.decode(self.capabilities, type=list[dict[str, Any]])
 
+    @property
+    def granted(self) -> Capabilities:
+        return parsed(self.capabilities)
+
     @cached_property
     def _actions(self) -> frozenset[str]:
-        return frozenset(
-            f"{name}:{action}" for acl in self.acls for name, body in acl.items() for action in body["actions"]
-        )
+        return self.granted.actions
 
     def require(self, alternatives: Iterable[str]) -> None:
-        """Raise `ForbiddenError` unless one of the capabilities, such as `functionsAcl:READ`, is there."""
+        """Raise `ForbiddenError` unless one of the capabilities, such as `functionsAcl:READ`, is there.
+
+        One that is limited to some data sets counts: how far it reaches is checked where they are known (`reach`).
+        """
         wanted = tuple(alternatives)
         if wanted and self._actions.isdisjoint(wanted):
             raise ForbiddenError(f"Missing capability {' or '.join(wanted)}")
@@ -68,11 +72,36 @@ class Principal:
     def may(self, capability: str) -> bool:
         return capability in self._actions
 
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a token is, in every project in which it is good.
+
+    Args:
+        subject: the client's id, or what an issuer calls the user.
+        expires: ms since the epoch.
+        principals: by project.
+        session_id: set when the token was given to a call's session.
+    """
+
+    subject: str
+    expires: int
+    principals: Mapping[str, Principal]
+    session_id: int | None = None
+
     def inspection(self) -> Inspection:
-        """The answer of `token/inspect` (contract 8)."""
-        scope = {"projectScope": {"projects": [self.project]}}
+        """The answer of `token/inspect` (contract 8): capabilities that are equal in several projects stand once."""
+        scopes: dict[bytes, tuple[Acl, list[str]]] = {}
+        for project, principal in self.principals.items():
+            for acl in principal.acls:
+                _, where = scopes.setdefault(msgspec.json.encode(acl, order="sorted"), (acl, []))
+                if project not in where:
+                    where.append(project)
         return Inspection(
             subject=self.subject,
-            projects=[InspectedProject(project_url_name=self.project, groups=[])],
-            capabilities=[{**acl, **scope} for acl in self.acls],
+            projects=[
+                InspectedProject(project_url_name=project, groups=list(principal.groups))
+                for project, principal in self.principals.items()
+            ],
+            capabilities=[{**acl, "projectScope": {"projects": where}} for acl, where in scopes.values()],
         )
