@@ -125,8 +125,18 @@ def _operation(row: Route, path: str, schemas: dict[Any, dict[str, Any]]) -> dic
             else "Needs any good token."
         )
     if row.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schemas[row.body]}}}
+        content = {"application/json": {"schema": schemas[row.body]}}
+        operation["requestBody"] = {"required": not _may_be_empty(row.body), "content": content}
     return operation
+
+
+def _may_be_empty(kind: Any) -> bool:
+    """An absent body counts as `{}`."""
+    try:
+        msgspec.json.decode(b"{}", type=kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _name(row: Route) -> str:

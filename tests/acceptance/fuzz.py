@@ -1,0 +1,43 @@
+"""Schemathesis against a running server, with all its checks."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.acceptance.api import Api
+
+# The contract answers 400 where a body's identifiers name nothing, and where two fields exclude each other.
+_CONFIG = """
+[parameters]
+project = "{project}"
+"path.function_id" = {function_id}
+
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", 400, 401, 403, 404, 409, 413, 415, 429]
+"""
+
+
+def fuzz(api: Api, folder: Path, examples: int, seconds: float) -> int:
+    """Try generated requests on every operation; how many they were. Fails with the report when a check does.
+
+    Args:
+        folder: an empty one, for configuration and report.
+        examples: generated requests for each operation, beside those for edge cases of its schema.
+        seconds: after which it is stopped and counts as failed.
+    """
+    function_id = api.ready("def handle(data): return data")
+    config = folder / "schemathesis.toml"
+    config.write_text(_CONFIG.format(project=api.env["CDF_PROJECT"], function_id=function_id))
+    command = [
+        str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config), "run", f"{api.root}/openapi.json",
+        "--header", f"Authorization: Bearer {api.token}", "--checks", "all", "--phases", "examples,coverage,fuzzing",
+        "--max-examples", str(examples), "--request-timeout", "60", "--no-color", "--suppress-health-check", "all",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+    counted = re.search(r"(\d+) generated", done.stdout)
+    assert counted is not None, done.stdout
+    return int(counted[1])
