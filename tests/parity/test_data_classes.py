@@ -22,3 +22,7 @@ def test_the_same_things_were_done_to_both(seen: dict[str, dict[str, Any]]) -> N
 @pytest.mark.parametrize("name", exercise_names.DATA_CLASSES)
 def test_the_same_comes_of_it(seen: dict[str, dict[str, Any]], name: str) -> None:
     assert seen["ours"][name] == seen["official"][name]
+
+
+def test_yaml_is_read_back_as_it_was_by_a_yaml_package(probe: Callable[..., Any]) -> None:
+    assert probe("exercise_yaml.py") == []

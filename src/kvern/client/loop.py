@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _T = TypeVar("_T")
 _END = object()
@@ -58,12 +61,13 @@ def run_sync(coroutine: Coroutine[Any, Any, _T]) -> _T:
     if threading.current_thread() is current.thread:
         coroutine.close()
         raise RuntimeError("The synchronous client was called from inside its own event loop: use AsyncCogniteClient")
-    future = current.submit(coroutine, current.loop)
+    future: Future[_T] | None = None
     try:
+        future = current.submit(coroutine, current.loop)
         return future.result()
     finally:
         # Not done only when the waiting itself was interrupted: the work must not go on unseen.
-        if not future.done():
+        if future is not None and not future.done():
             future.cancel()
 
 
