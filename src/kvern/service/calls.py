@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -66,6 +67,7 @@ class Calls:
         self._issuer = issuer
         self._settings = settings
         self._live: dict[int, LiveCall] = {}
+        self._left: list[UnfinishedCall] = []
         self._running: dict[str, int] = {}
         self._draining = False
         self._hurry = asyncio.Event()
@@ -74,10 +76,15 @@ class Calls:
         self.base_url = ""
         functions.before_delete(self._stop_calls)
 
+    async def load(self) -> None:
+        """Look up what an earlier run left. Comes before the first call of this run, which would look the same."""
+        self._left = await self._store.read(calls.unfinished)
+
     async def start(self) -> None:
         """Take up what an earlier run left: calls that had begun end as Failed, the others run now."""
-        for left in await self._store.read(calls.unfinished):
+        for left in self._left:
             await self._take_up(left)
+        self._left = []
         self._log_keeper = asyncio.create_task(self._keep_logs(), name="call-logs")
 
     async def _take_up(self, left: UnfinishedCall) -> None:
@@ -90,6 +97,8 @@ class Calls:
             row = _end_row(record.id, "Failed", Verdict.INTERRUPTED, self._clock.now())
             row["to_error_message"] = "The call was interrupted by a restart of the service"
             await self._store.write(calls.END, row)
+            if left.session_id is not None and record.schedule_id is None:
+                await self._sessions.end(left.session_id, "EXPIRED")
             return
         call = LiveCall(record, left.project, function, left.session_id, left.data)
         call.accepted.set_result(None)
@@ -239,13 +248,17 @@ class Calls:
         # A call that finds a worker begins with the commit that accepts it, and needs no second one.
         begun = revision is not None and self._engine.has_room(revision)
         call.begun = begun
+        row = self._accept_row(call.record, call.project, call.session_id, call.data, begun=begun)
+        writes = [self._store.write(calls.ACCEPT, row)]
+        if bound is not None:
+            writes.append(bound)
+        kept = asyncio.gather(*writes, return_exceptions=True)
         try:
-            row = self._accept_row(call.record, call.project, call.session_id, call.data, begun=begun)
-            kept = self._store.write(calls.ACCEPT, row)
-            if bound is not None:
-                await bound
-            await kept
+            faults = [fault for fault in await kept if fault is not None]
+            if faults:
+                raise faults[0]
         except BaseException as error:
+            await self._disown(call)
             self._leave(call)
             call.accepted.set_exception(error)
             call.accepted.exception()  # whoever waits is told; when nobody does, it is no fault of the task
@@ -253,6 +266,13 @@ class Calls:
         call.function.record.last_called = call.record.start_time
         call.accepted.set_result(None)
         await self._run(call)
+
+    async def _disown(self, call: LiveCall) -> None:
+        """A call that is refused, but of which a part was kept perhaps, must not look as if it ran."""
+        row = _end_row(call.record.id, "Failed", Verdict.CANCELLED, self._clock.now())
+        row["to_error_message"] = "The call could not be kept, and did not run"
+        with contextlib.suppress(StoreFault):
+            await self._store.write(calls.END, row)
 
     async def _run(self, call: LiveCall) -> None:
         try:
@@ -304,9 +324,9 @@ class Calls:
     async def _end(self, call: LiveCall, outcome: Outcome) -> None:
         """Write the end; while the store refuses, try again: the end of a call must not be lost."""
         record = call.record
-        record.end_time = max(self._clock.now(), record.start_time)
+        end_time = max(self._clock.now(), record.start_time)
         status = _STATUS.get(outcome.verdict, "Failed")
-        row = _end_row(record.id, status, outcome.verdict, record.end_time)
+        row = _end_row(record.id, status, outcome.verdict, end_time)
         if status == "Completed":
             row["to_response"] = outcome.response
         else:
@@ -315,24 +335,29 @@ class Calls:
         writes = [self._store.write(calls.END, row)]
         if log_row is not None:
             writes.append(self._store.write(calls.LOG, log_row))
-        if call.session_id is not None and record.schedule_id is None:
-            writes.append(self._sessions.end(call.session_id, "EXPIRED"))
+        session_id = None if record.schedule_id is not None else call.session_id
+        if session_id is not None:
+            writes.append(self._sessions.end(session_id, "EXPIRED"))
         for fault in await asyncio.gather(*writes, return_exceptions=True):
             if isinstance(fault, BaseException):
                 _log.error("the end of call %s could not be kept, trying again: %s", record.id, fault)
-                await self._end_again(row, log_row)
+                await self._end_again(row, log_row, session_id)
                 break
-        self.note_duration(call.function, (record.end_time - record.start_time) / 1000)
-        record.status = status
+        self.note_duration(call.function, (end_time - record.start_time) / 1000)
+        record.status, record.end_time = status, end_time
         record.error_message = None if status == "Completed" else outcome.message
         record.error_trace = None if status == "Completed" else outcome.trace
         call.response = outcome.response
 
-    async def _end_again(self, row: dict[str, object], log_row: dict[str, object] | None) -> None:
+    async def _end_again(
+        self, row: dict[str, object], log_row: dict[str, object] | None, session_id: int | None
+    ) -> None:
         while True:
             await asyncio.sleep(_END_RETRY)
             try:
                 await self._store.transact(lambda connection: calls.end(connection, row, log_row))
+                if session_id is not None:
+                    await self._sessions.end(session_id, "EXPIRED")
                 return
             except StoreFault as fault:
                 _log.error("the end of call %s still cannot be kept: %s", row["call"], fault)
@@ -379,15 +404,20 @@ class Calls:
 
 
 def _checked(outcome: Outcome) -> Outcome:
-    """A worker that was taken over by its handler may answer anything; what is shown to clients is JSON."""
-    if outcome.verdict is Verdict.RETURNED:
-        try:
-            msgspec.json.decode(outcome.response or b"", type=msgspec.Raw)
-        except msgspec.DecodeError:
-            return Outcome(
-                Verdict.UNUSABLE, message="Expected JSON as the response, and the worker sent something else"
-            )
+    """A worker that was taken over by its handler may answer anything; what is kept and shown is JSON, and UTF-8."""
+    if outcome.verdict is not Verdict.RETURNED:
+        return replace(outcome, message=_clean(outcome.message), trace=_clean(outcome.trace))
+    try:
+        response = outcome.response or b""
+        response.decode()
+        msgspec.json.decode(response, type=msgspec.Raw)
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return Outcome(Verdict.UNUSABLE, message="Expected JSON as the response, and the worker sent something else")
     return outcome
+
+
+def _clean(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 def _end_row(call_id: int, status: str, verdict: Verdict, moment: int) -> dict[str, object]:

@@ -14,10 +14,13 @@ OPEN = insert(sessions)
 
 SET_STATUS = (
     update(sessions)
-    .where(sessions.c.id == bindparam("session"))
+    .where(sessions.c.id == bindparam("session"), sessions.c.status.in_(("READY", "ACTIVE")))
     .values(status=bindparam("to_status"), nonce_hash=bindparam("to_nonce_hash"))
 )
-"""Bind, end or revoke: `{"session", "to_status", "to_nonce_hash"}`; the nonce of a bound session is forgotten."""
+"""Bind, end or revoke: `{"session", "to_status", "to_nonce_hash"}`; the nonce of a bound session is forgotten.
+
+A session that has ended already is left as it is.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
