@@ -256,6 +256,8 @@ class GatedStore:
         self._open.set()
         self._rows_pass = False
         self.refusing = False
+        self.refuses: UpdateBase | None = None
+        """The one statement whose rows are refused."""
         self.refused = 0
         self.waiting = 0
 
@@ -277,9 +279,12 @@ class GatedStore:
         finally:
             self.waiting -= 1
         if self.refusing:
-            self.refused += 1
-            raise StoreFault("the database refused a write: database or disk is full")
+            return await self._refuse()
         return await write()
+
+    async def _refuse(self) -> Any:
+        self.refused += 1
+        raise StoreFault("the database refused a write: database or disk is full")
 
     def _enter(self, write: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         if self._open.is_set() and not self.refusing:
@@ -293,6 +298,8 @@ class GatedStore:
         self._store.stop()
 
     def write(self, statement: UpdateBase, row: Mapping[str, Any]) -> Awaitable[None]:
+        if statement is self.refuses:
+            return asyncio.ensure_future(self._refuse())
         if self._rows_pass:
             return self._store.write(statement, row)
         return self._enter(lambda: self._store.write(statement, dict(row)))
@@ -328,8 +335,8 @@ class Plant:
     async def upload(self, content: bytes = b"a zip", **fields: Any) -> int:
         """A file with content; its id."""
         wanted = wire_files.FileWrite(name=fields.pop("name", "code.zip"), **fields)
-        made, proof = await self.service.files.create(PROJECT, wanted, overwrite=True)
-        await self.service.files.upload(proof, _once(content))
+        made = await self.service.files.create(self.who, wanted, overwrite=True)
+        await self.service.uploads.take(self.service.uploads.link(PROJECT, made.id), _once(content))
         return made.id
 
     async def create(self, **fields: Any) -> wire_functions.Function:
@@ -337,7 +344,7 @@ class Plant:
         if "file_id" not in fields:
             fields["file_id"] = await self.upload()
         wanted = wire_functions.FunctionWrite(name=fields.pop("name", "a function"), **fields)
-        return await self.service.functions.create(PROJECT, wanted)
+        return await self.service.functions.create(self.who, wanted)
 
     async def function(self, **fields: Any) -> LiveFunction:
         """A function that is Ready."""
@@ -348,6 +355,11 @@ class Plant:
 
     async def call(self, function: LiveFunction, data: bytes = b"{}", nonce: str | None = None) -> LiveCall:
         return await self.service.calls.call(self.who, function.record.id, data, nonce)
+
+    async def began(self, live: LiveCall) -> Order:
+        """The order of a call, once it has begun."""
+        await until(lambda: self.engine.began(live.record.id))
+        return self.engine.order(live.record.id)
 
     async def ended(self, function: LiveFunction, data: bytes = b"{}", nonce: str | None = None) -> CallRecord:
         """Call and wait for the end."""
