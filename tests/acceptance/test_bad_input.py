@@ -190,6 +190,8 @@ def test_a_body_that_cannot_be_read(api: Api, body: bytes, headers: dict[str, st
         ("GET", "/functions/schedules/123456", 404),
         ("GET", "/nothing/here", 404),
         ("GET", "/functions/abc", 404),
+        ("GET", "/functions/0", 404),
+        ("GET", "/files/128377499681564819456", 404),
         ("DELETE", "/functions", 405),
         ("GET", "/functions?limit=0", 400),
         ("GET", "/functions?limit=abc", 400),

@@ -10,13 +10,14 @@ from typing import Any, Generic, TypeVar
 from starlette.requests import Request
 
 from kvern.service.identity import Principal
-from kvern.wire.errors import InvalidError
+from kvern.wire.errors import InvalidError, NotFoundError
 
 T = TypeVar("T")
 
 WAIT_MOST = 60.0
 """Longest wait in seconds that `Prefer: wait=N` gets: what HTTP clients commonly bear."""
 
+_GREATEST_ID = 2**53 - 1
 _PROMISE = "_promise"
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
@@ -49,8 +50,11 @@ class Ask(Generic[T]):
         return self.who.project
 
     def number(self, name: str) -> int:
-        """An id in the path; the route matched digits only."""
-        return int(self.request.path_params[name])
+        """An id in the path; the route matched digits only. Raises `NotFoundError` for what can be no id."""
+        number = int(self.request.path_params[name])
+        if not 1 <= number <= _GREATEST_ID:
+            raise NotFoundError(f"There is nothing with the id {number}", missing=[{"id": number}])
+        return number
 
     def text(self, name: str) -> str:
         return str(self.request.path_params[name])
