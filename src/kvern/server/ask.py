@@ -53,7 +53,7 @@ class Ask(Generic[T]):
         """An id in the path; the route matched digits only. Raises `NotFoundError` for what can be no id."""
         number = int(self.request.path_params[name])
         if not 1 <= number <= _GREATEST_ID:
-            raise NotFoundError(f"There is nothing with the id {number}", missing=[{"id": number}])
+            raise NotFoundError(f"There is nothing with the id {number}")
         return number
 
     def text(self, name: str) -> str:
