@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from kvern.server.ask import Answer, Ask
 from kvern.server.calls import CallRoutes
+from kvern.server.datasets import DataSetRoutes
 from kvern.server.description import DescriptionRoutes
 from kvern.server.edge import edge
 from kvern.server.files import FileRoutes
@@ -18,10 +19,11 @@ from kvern.server.identity import IdentityRoutes
 from kvern.server.schedules import ScheduleRoutes
 from kvern.server.sessions import SessionRoutes
 from kvern.service.service import Service
-from kvern.wire import base, calls, files, functions, schedules, sessions
+from kvern.wire import base, calls, datasets, files, functions, schedules, sessions
 
 READ, WRITE, RUN = ("functionsAcl:READ",), ("functionsAcl:WRITE",), ("functionsAcl:RUN", "functionsAcl:WRITE")
 FILES_READ, FILES_WRITE = ("filesAcl:READ",), ("filesAcl:WRITE",)
+DATA_SETS_READ, DATA_SETS_WRITE = ("datasetsAcl:READ",), ("datasetsAcl:WRITE",)
 SESSIONS_LIST, SESSIONS_CREATE, SESSIONS_DELETE = (
     ("sessionsAcl:LIST",),
     ("sessionsAcl:CREATE",),
@@ -54,7 +56,7 @@ class Route:
 def routes(service: Service) -> list[Route]:
     f, c, s = FunctionRoutes(service), CallRoutes(service), ScheduleRoutes(service)
     n, d, i = SessionRoutes(service), FileRoutes(service), IdentityRoutes(service)
-    o = DescriptionRoutes()
+    o, t = DescriptionRoutes(), DataSetRoutes(service)
     one = "/functions/{function_id:int}"
     call = one + "/calls/{call_id:int}"
     schedule = "/functions/schedules/{schedule_id:int}"
@@ -96,10 +98,21 @@ def routes(service: Service) -> list[Route]:
         Route("POST", "/files/list",                 FILES_READ,      files.FileQuery,           d.filter),
         Route("POST", "/files/byids",                FILES_READ,      files.FileIds,             d.by_ids),
         Route("POST", "/files/delete",               FILES_WRITE,     files.FileIds,             d.delete),
+        Route("POST", "/files/update",               FILES_WRITE,     files.FileUpdates,         d.update),
         Route("POST", "/files/downloadlink",         FILES_READ,      files.DownloadIds,         d.download_link),
+        Route("POST", "/files/uploadlink",           FILES_WRITE,     files.UploadIds,           d.upload_link),
+        Route("POST", "/files/initmultipartupload",  FILES_WRITE,     files.FileWrite,           d.init_multipart),
+        Route("POST", "/files/multiuploadlink",      FILES_WRITE,     files.UploadIds,           d.multipart_link),
+        Route("POST", "/files/completemultipartupload", FILES_WRITE,  files.UploadEnd,           d.complete_multipart),
         Route("GET",  "/files/{file_id:int}",        FILES_READ,      None,                      d.retrieve),
         Route("PUT",  "//api/v1/files/upload/{proof}",   OPEN,        None,                      d.upload),
         Route("GET",  "//api/v1/files/download/{proof}", OPEN,        None,                      d.download),
+
+        Route("POST", "/datasets",                   DATA_SETS_WRITE, datasets.DataSetWrites,    t.create),
+        Route("POST", "/datasets/list",              DATA_SETS_READ,  datasets.DataSetQuery,     t.filter),
+        Route("POST", "/datasets/byids",             DATA_SETS_READ,  datasets.DataSetIds,       t.by_ids),
+        Route("POST", "/datasets/update",            DATA_SETS_WRITE, datasets.DataSetUpdates,   t.update),
+        Route("GET",  "/securitycategories",         ANYONE,          None,                      t.security_categories),
 
         Route("GET",  "",                            ANYONE,          None,                      i.project),
         Route("GET",  "//api/v1/token/inspect",      ANYONE,          None,                      i.inspect),

@@ -56,7 +56,7 @@ class CallRoutes:
     async def by_ids(self, ask: Ask[base.Ids]) -> Answer:
         ids = [item.id for item in ask.body.items]
         records = await self._history.several(
-            ask.project, ask.number("function_id"), ids, ignore_unknown=ask.body.ignore_unknown_ids
+            ask.project, ask.number("function_id"), ids, ignore_unknown=bool(ask.body.ignore_unknown_ids)
         )
         return Answer(base.list_body([self._shown(ask, record) for record in records]))
 

@@ -14,7 +14,7 @@ class FunctionRoutes:
 
     @answers(Items[wire.Function], 201)
     async def create(self, ask: Ask[wire.FunctionWrites]) -> Answer:
-        made = await self._functions.create(ask.project, ask.body.items[0])
+        made = await self._functions.create(ask.who, ask.body.items[0])
         return Answer(list_body([made]), 201)
 
     @answers(Items[wire.Function], 200, "limit")
@@ -33,12 +33,12 @@ class FunctionRoutes:
 
     @answers(Items[wire.Function])
     async def by_ids(self, ask: Ask[wire.FunctionIds]) -> Answer:
-        found = self._functions.several(ask.project, ask.body.items, ignore_unknown=ask.body.ignore_unknown_ids)
+        found = self._functions.several(ask.project, ask.body.items, ignore_unknown=bool(ask.body.ignore_unknown_ids))
         return Answer(list_body([self._functions.shown(function) for function in found]))
 
     @answers(Empty)
     async def delete(self, ask: Ask[wire.FunctionIds]) -> Answer:
-        await self._functions.delete(ask.project, ask.body.items, ignore_unknown=ask.body.ignore_unknown_ids)
+        await self._functions.delete(ask.project, ask.body.items, ignore_unknown=bool(ask.body.ignore_unknown_ids))
         return Answer(Empty())
 
     @answers(wire.Limits)

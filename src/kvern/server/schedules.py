@@ -34,7 +34,7 @@ class ScheduleRoutes:
     @answers(base.Items[wire.Schedule])
     async def by_ids(self, ask: Ask[base.Ids]) -> Answer:
         ids = [item.id for item in ask.body.items]
-        found = self._schedules.several(ask.project, ids, ignore_unknown=ask.body.ignore_unknown_ids)
+        found = self._schedules.several(ask.project, ids, ignore_unknown=bool(ask.body.ignore_unknown_ids))
         return Answer(base.list_body(found))
 
     @answers(base.Empty)

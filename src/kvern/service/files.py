@@ -1,8 +1,8 @@
-"""Files: records, and the bytes that were uploaded for them (contract 7)."""
+"""Files: what is known of them; their bytes come and go by links (contract 7)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,17 +12,22 @@ from sqlalchemy.exc import IntegrityError
 
 from kvern.service.clock import Clock
 from kvern.service.cursors import read_cursor, write_cursor
-from kvern.service.links import DOWNLOAD_EXTENDED_MS, DOWNLOAD_MS, UPLOAD_MS, Links
-from kvern.store import Store, files
+from kvern.service.datasets import FilePlaces, find_ids
+from kvern.service.file_filter import matches
+from kvern.service.identity import Principal
+from kvern.service.links import DOWNLOAD_EXTENDED_MS, DOWNLOAD_MS, Links
+from kvern.service.reach import Reach, reach
+from kvern.store import Store, files, uploads
 from kvern.store.blobs import Blobs
 from kvern.store.files import FileRecord
+from kvern.wire import changes
 from kvern.wire import files as wire
-from kvern.wire.base import ByIdOrExternalId, TimeRange
-from kvern.wire.errors import InvalidError, NotFoundError, TakenError, UnknownItemsError
+from kvern.wire.base import page_size
+from kvern.wire.errors import ForbiddenError, InvalidError, NotFoundError, TakenError, UnknownItemsError
 
 LIST_MOST = 1000
 
-_COLUMNS = frozenset({"name", "externalId", "mimeType"})
+_COLUMNS = ("name", "externalId", "mimeType")
 """Fields of a file with a column of their own; the others are kept and given back as they came."""
 
 
@@ -37,129 +42,139 @@ class Content:
 
 
 class Files:
-    """The files of a service.
+    """The files of a service. Whoever may read some data sets only, sees only the files in them."""
 
-    Args:
-        limit: bytes that one file may have.
-    """
-
-    def __init__(self, store: Store, blobs: Blobs, clock: Clock, links: Links, limit: int) -> None:
+    def __init__(self, store: Store, blobs: Blobs, clock: Clock, links: Links) -> None:
         self._store = store
         self._blobs = blobs
         self._clock = clock
         self._links = links
-        self._limit = limit
 
-    async def create(self, project: str, wanted: wire.FileWrite, *, overwrite: bool) -> tuple[wire.File, str]:
-        """A file that waits for its bytes, and the proof for its upload link.
+    async def create(self, who: Principal, wanted: wire.FileWrite, *, overwrite: bool) -> wire.File:
+        """A file that waits for its bytes.
 
-        With `overwrite`, a file of the same external id keeps its id, and its old bytes until new ones came.
+        With `overwrite`, a file of the same external id keeps its id, what is not given, and its old bytes until new
+        ones came.
 
         Raises:
             TakenError: the external id is in use and `overwrite` is off.
+            ForbiddenError: the data set, or being in none, is out of reach.
+            InvalidError: there is no such data set.
         """
         now = self._clock.now()
-        sent = msgspec.to_builtins(wanted)
-        details = {key: value for key, value in sent.items() if key not in _COLUMNS}
+        places = FilePlaces(who)
+        details, columns = _parted(msgspec.to_builtins(wanted))
         record = FileRecord(
             id=self._store.next_id(),
-            project=project,
-            name=wanted.name,
-            external_id=wanted.external_id,
-            mime_type=wanted.mime_type,
-            details=details,
+            project=who.project,
             created_time=now,
             last_updated_time=now,
+            details=details,
+            **columns,
         )
 
         def work(connection: Connection) -> FileRecord:
             old = None
             if overwrite and wanted.external_id is not None:
-                old = files.by_external_id(connection, project, wanted.external_id)
+                old = files.by_external_id(connection, who.project, wanted.external_id)
             if old is None:
+                places.check(connection, wanted.data_set_id, new=True)
                 files.add(connection, record)
                 return record
-            new = replace(
-                old,
-                name=wanted.name,
-                mime_type=wanted.mime_type if wanted.mime_type is not None else old.mime_type,
-                details={**old.details, **details},
-                last_updated_time=now,
-            )
+            places.check(connection, data_set_of(old))
+            if wanted.data_set_id is not None:
+                places.check(connection, wanted.data_set_id, new=True)
+            new = replace(old, last_updated_time=now, details={**old.details, **details}, **columns)
             files.save(connection, new)
             return new
 
         try:
-            made = await self._store.transact(work)
+            return shown(await self._store.transact(work))
         except IntegrityError as error:
-            raise TakenError(
-                f"Expected an externalId that is not in use, given {wanted.external_id!r}; "
-                "send overwrite=true to replace that file",
-                duplicated=[{"externalId": wanted.external_id}],
-            ) from error
-        return _shown(made), self._links.sign("upload", project, made.id, UPLOAD_MS)
+            raise _taken([wanted.external_id], "; send overwrite=true to replace that file") from error
 
-    async def upload(self, proof: str, content: AsyncIterable[bytes]) -> None:
-        """Take the bytes of a file.
-
-        Raises:
-            ForbiddenError: the link is not good, or too old.
-            NotFoundError: the file was deleted.
-            TooLargeError: there are more bytes than a file may have.
-        """
-        grant = self._links.check("upload", proof)
-        await self.get(grant.project, grant.file_id)
-        key, size = await self._blobs.write(content, self._limit)
-        now = self._clock.now()
-
-        def work(connection: Connection) -> tuple[bool, str | None]:
-            record = files.get(connection, grant.project, grant.file_id)
-            if record is None:
-                return False, None
-            new = replace(record, blob=key, size=size, uploaded_time=now, last_updated_time=now)
-            return files.save(connection, new), record.blob
-
-        kept, replaced = await self._store.transact(work)
-        if not kept:
-            await self._blobs.delete(key)
-            raise _unknown_file(grant.file_id)
-        if replaced is not None:
-            await self._blobs.delete(replaced)
-
-    async def get(self, project: str, file_id: int) -> FileRecord:
-        """Raises `NotFoundError`."""
-        record = await self._store.read(lambda connection: files.get(connection, project, file_id))
-        if record is None:
-            raise _unknown_file(file_id)
+    async def get(self, who: Principal, file_id: int) -> FileRecord:
+        """Raises `NotFoundError`, also for what `who` may not read."""
+        record = await self._store.read(lambda connection: files.get(connection, who.project, file_id))
+        if record is None or not reach(who, "filesAcl:READ").covers(data_set_of(record)):
+            raise unknown_file(file_id)
         return record
 
-    async def retrieve(self, project: str, file_id: int) -> wire.File:
-        return _shown(await self.get(project, file_id))
+    async def retrieve(self, who: Principal, file_id: int) -> wire.File:
+        return shown(await self.get(who, file_id))
 
-    async def by_ids(self, project: str, items: list[ByIdOrExternalId], *, ignore_unknown: bool) -> list[wire.File]:
+    async def by_ids(self, who: Principal, items: Sequence[wire.FileId], *, ignore_unknown: bool) -> list[wire.File]:
         """In the order asked for. Raises `UnknownItemsError`."""
-        return [_shown(record) for record in await self._several(project, items, ignore_unknown=ignore_unknown)]
+        return [shown(record) for record in await self._readable(who, items, ignore_unknown=ignore_unknown)]
 
-    async def _several(self, project: str, items: list[ByIdOrExternalId], *, ignore_unknown: bool) -> list[FileRecord]:
+    async def _readable(
+        self, who: Principal, items: Sequence[wire.FileId], *, ignore_unknown: bool = False
+    ) -> list[FileRecord]:
+        within = reach(who, "filesAcl:READ")
+
         def work(connection: Connection) -> list[FileRecord | None]:
-            return [_find(connection, project, item) for item in items]
+            return [_find(connection, who.project, item, within) for item in items]
 
         found = await self._store.read(work)
-        missing = [item.as_dict() for item, record in zip(items, found, strict=True) if record is None]
+        missing = [item for item, record in zip(items, found, strict=True) if record is None]
         if missing and not ignore_unknown:
-            raise UnknownItemsError("File ids not found", missing=missing)
+            raise _unknown(missing)
         return [record for record in found if record is not None]
 
-    async def delete(self, project: str, items: list[ByIdOrExternalId], *, ignore_unknown: bool) -> None:
-        """Delete files and their bytes; all or none. Raises `UnknownItemsError`."""
-        records = await self._several(project, items, ignore_unknown=ignore_unknown)
-        await self._store.transact(lambda connection: files.remove(connection, [record.id for record in records]))
-        for record in records:
-            if record.blob is not None:
-                await self._blobs.delete(record.blob)
+    async def writable(self, who: Principal, item: wire.FileId) -> FileRecord:
+        """A file that `who` may write. Raises `UnknownItemsError`, `ForbiddenError`."""
+        places = FilePlaces(who)
+        return (await self._store.read(lambda connection: _writable(connection, who, places, [item])))[0]
+
+    async def update(self, who: Principal, items: list[wire.FileUpdate]) -> list[wire.File]:
+        """Change what is known of files; all or none.
+
+        Raises:
+            UnknownItemsError: one is unknown.
+            ForbiddenError: one may not be written, or not be put into that data set.
+            InvalidError: a changed one would break a rule.
+            TakenError: a new external id is in use.
+        """
+        now = self._clock.now()
+        places = FilePlaces(who)
+
+        def work(connection: Connection) -> list[FileRecord]:
+            new: list[FileRecord] = []
+            for found, item in zip(_writable(connection, who, places, items), items, strict=True):
+                # Looked up again: one file may be named twice in a request.
+                record = files.get(connection, who.project, found.id) or found
+                changed = _changed(record, item.update, now)
+                if data_set_of(changed) != data_set_of(record):
+                    places.check(connection, data_set_of(changed), new=True)
+                files.save(connection, changed)
+                new.append(changed)
+            return new
+
+        try:
+            return [shown(record) for record in await self._store.transact(work)]
+        except IntegrityError as error:
+            asked = (item.update.external_id for item in items)
+            raise _taken([change.set for change in asked if change is not None and change.set is not None]) from error
+
+    async def delete(self, who: Principal, items: list[wire.FileId], *, ignore_unknown: bool) -> None:
+        """Delete files, their bytes, and what was uploaded of them in parts; all or none.
+
+        Raises:
+            UnknownItemsError: one is unknown.
+            ForbiddenError: one may not be written.
+        """
+        places = FilePlaces(who)
+
+        def work(connection: Connection) -> list[str]:
+            found = _writable(connection, who, places, items, ignore_unknown=ignore_unknown)
+            ids = [record.id for record in found]
+            return [*uploads.remove_for(connection, ids), *files.remove(connection, ids)]
+
+        for key in await self._store.transact(work):
+            await self._blobs.delete(key)
 
     async def download_links(
-        self, project: str, items: list[ByIdOrExternalId], *, extended: bool
+        self, who: Principal, items: list[wire.FileId], *, extended: bool
     ) -> list[tuple[dict[str, Any], str]]:
         """Each identifier as it was asked for, with the proof for its link.
 
@@ -167,34 +182,41 @@ class Files:
             UnknownItemsError: one is unknown.
             InvalidError: one has no bytes yet.
         """
-        records = await self._several(project, items, ignore_unknown=False)
+        records = await self._readable(who, items)
         empty = [record.id for record in records if record.blob is None]
         if empty:
             raise InvalidError(f"Expected files whose content was uploaded; not so for the ids {empty}")
         lifetime = DOWNLOAD_EXTENDED_MS if extended else DOWNLOAD_MS
         return [
-            (item.as_dict(), self._links.sign("download", project, record.id, lifetime))
+            (item.as_dict(), self._links.sign("download", who.project, record.id, lifetime))
             for item, record in zip(items, records, strict=True)
         ]
 
     async def content(self, proof: str) -> Content:
         """What a download link leads to. Raises `ForbiddenError`, `NotFoundError`."""
         grant = self._links.check("download", proof)
-        record = await self.get(grant.project, grant.file_id)
-        if record.blob is None or record.size is None:
-            raise _unknown_file(grant.file_id)
+        record = await self._store.read(lambda connection: files.get(connection, grant.project, grant.file_id))
+        if record is None or record.blob is None or record.size is None:
+            raise unknown_file(grant.file_id)
         return Content(record.blob, record.name, record.mime_type, record.size)
 
-    async def page(self, project: str, query: wire.FileQuery) -> tuple[list[wire.File], str | None]:
+    async def page(self, who: Principal, query: wire.FileQuery) -> tuple[list[wire.File], str | None]:
         """By id; the cursor to go on from when there are more. Raises `InvalidError` for a cursor not from here."""
+        within = reach(who, "filesAcl:READ")
         wanted = query.filter or wire.FileFilter()
-        limit = min(query.limit, LIST_MOST)
+        limit = page_size(query.limit, LIST_MOST)
         (start,) = read_cursor(query.cursor, 1) if query.cursor is not None else (0,)
+        part, parts = query.share()
 
         def work(connection: Connection) -> list[FileRecord]:
+            data_sets = None
+            if wanted.data_set_ids is not None:
+                data_sets = find_ids(connection, who.project, wanted.data_set_ids)
             page: list[FileRecord] = []
-            for record in files.after(connection, project, start):
-                if _matches(record, wanted):
+            for record in files.after(connection, who.project, start):
+                if record.id % parts != part - 1 or not within.covers(data_set_of(record)):
+                    continue
+                if matches(record, wanted, data_sets):
                     page.append(record)
                     if len(page) > limit:
                         break
@@ -202,27 +224,22 @@ class Files:
 
         rows = await self._store.read(work)
         cursor = write_cursor(rows[limit - 1].id) if len(rows) > limit else None
-        return [_shown(record) for record in rows[:limit]], cursor
+        return [shown(record) for record in rows[:limit]], cursor
 
 
-def _find(connection: Connection, project: str, item: ByIdOrExternalId) -> FileRecord | None:
-    if item.id is not None:
-        return files.get(connection, project, item.id)
-    return files.by_external_id(connection, project, item.external_id or "")
+def data_set_of(record: FileRecord) -> int | None:
+    return record.details.get("dataSetId")
 
 
-def _unknown_file(file_id: int) -> NotFoundError:
+def unknown_file(file_id: int) -> NotFoundError:
     return NotFoundError(f"File {file_id} does not exist", missing=[{"id": file_id}])
 
 
-def _shown(record: FileRecord) -> wire.File:
+def shown(record: FileRecord) -> wire.File:
     return msgspec.convert(
         {
-            **record.details,
+            **_whole(record),
             "id": record.id,
-            "name": record.name,
-            "externalId": record.external_id,
-            "mimeType": record.mime_type,
             "uploaded": record.blob is not None,
             "uploadedTime": record.uploaded_time,
             "createdTime": record.created_time,
@@ -232,40 +249,82 @@ def _shown(record: FileRecord) -> wire.File:
     )
 
 
-def _matches(record: FileRecord, wanted: wire.FileFilter) -> bool:
-    details = record.details
-    equal = (
-        (wanted.name, record.name),
-        (wanted.mime_type, record.mime_type),
-        (wanted.source, details.get("source")),
-        (wanted.uploaded, record.blob is not None),
-    )
-    if any(want is not None and want != have for want, have in equal):
-        return False
-    prefixes = (
-        (wanted.external_id_prefix, record.external_id),
-        (wanted.directory_prefix, details.get("directory")),
-    )
-    if any(want is not None and not (have or "").startswith(want) for want, have in prefixes):
-        return False
-    if wanted.external_id_prefix is not None and record.external_id is None:
-        return False
-    if wanted.metadata is not None and not (wanted.metadata.items() <= (details.get("metadata") or {}).items()):
-        return False
-    if wanted.data_set_ids is not None and details.get("dataSetId") not in [item.id for item in wanted.data_set_ids]:
-        return False
-    ranges = (
-        (wanted.created_time, record.created_time),
-        (wanted.last_updated_time, record.last_updated_time),
-        (wanted.uploaded_time, record.uploaded_time),
-    )
-    return all(in_range(span, value) for span, value in ranges)
+def _whole(record: FileRecord) -> dict[str, Any]:
+    """What can be sent of a file, under the names of the wire."""
+    columns = {"name": record.name, "externalId": record.external_id, "mimeType": record.mime_type}
+    return {**record.details, **{name: value for name, value in columns.items() if value is not None}}
 
 
-def in_range(span: TimeRange | None, value: int | None) -> bool:
-    """Whether a time lies in an inclusive range; a time that is not there lies in none."""
-    if span is None:
-        return True
-    if value is None:
-        return False
-    return (span.min is None or value >= span.min) and (span.max is None or value <= span.max)
+def _parted(sent: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was sent, parted into details and the columns that were given."""
+    named = {"name": "name", "externalId": "external_id", "mimeType": "mime_type"}
+    details = {key: value for key, value in sent.items() if key not in _COLUMNS}
+    return details, {named[key]: value for key, value in sent.items() if key in _COLUMNS}
+
+
+def _changed(record: FileRecord, update: wire.FileChanges, now: int) -> FileRecord:
+    document = changes.apply(_whole(record), msgspec.to_builtins(update))
+    try:
+        msgspec.convert(document, type=wire.FileWrite)
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"File {record.id} cannot be changed so: {error}") from error
+    details, columns = _parted(document)
+    cleared: dict[str, Any] = {"external_id": None, "mime_type": None}
+    return replace(record, last_updated_time=now, details=details, **{**cleared, **columns})
+
+
+def _find(connection: Connection, project: str, item: wire.FileId, within: Reach | None = None) -> FileRecord | None:
+    if item.id is not None:
+        record = files.get(connection, project, item.id)
+    elif item.external_id is not None:
+        record = files.by_external_id(connection, project, item.external_id)
+    else:
+        record = None
+    return record if record is None or within is None or within.covers(data_set_of(record)) else None
+
+
+def _writable(
+    connection: Connection,
+    who: Principal,
+    places: FilePlaces,
+    items: Sequence[wire.FileId],
+    *,
+    ignore_unknown: bool = False,
+) -> list[FileRecord]:
+    """What `who` may not write but read is refused; what `who` may not even read is not there."""
+    readable = reach(who, "filesAcl:READ")
+    found: list[FileRecord] = []
+    missing: list[wire.FileId] = []
+    for item in items:
+        record = _find(connection, who.project, item)
+        if record is not None:
+            try:
+                places.check(connection, data_set_of(record))
+            except ForbiddenError:
+                if readable.covers(data_set_of(record)):
+                    raise
+                record = None
+        if record is None:
+            missing.append(item)
+        else:
+            found.append(record)
+    if missing and not ignore_unknown:
+        raise _unknown(missing)
+    return found
+
+
+def _unknown(items: Sequence[wire.FileId]) -> UnknownItemsError:
+    hint = ""
+    if any(item.instance_id is not None for item in items):
+        hint = (
+            "; files of the data-modelling API are not kept here: use `externalId`, and `dataSetExternalId` for `space`"
+        )
+    return UnknownItemsError(f"File ids not found{hint}", missing=[item.as_dict() for item in items])
+
+
+def _taken(external_ids: Sequence[str | None], hint: str = "") -> TakenError:
+    given = ", ".join(map(repr, external_ids))
+    return TakenError(
+        f"Expected external ids that are not in use, given {given}{hint}",
+        duplicated=[{"externalId": external_id} for external_id in external_ids],
+    )

@@ -16,14 +16,16 @@ from sqlalchemy.exc import IntegrityError
 
 from kvern.build.revision import Revision
 from kvern.service.clock import Clock
-from kvern.service.files import Files, in_range
+from kvern.service.files import Files
+from kvern.service.identity import Principal
+from kvern.service.ranges import in_range
 from kvern.settings import Settings
 from kvern.store import Store, StoreFault, functions
 from kvern.store.blobs import Blobs
 from kvern.store.functions import FunctionRecord
 from kvern.store.vault import FunctionSecrets, Vault
 from kvern.wire import functions as wire
-from kvern.wire.base import ByIdOrExternalId
+from kvern.wire.base import ByIdOrExternalId, page_size
 from kvern.wire.errors import ApiError, InvalidError, NotFoundError, TakenError, UnknownItemsError
 
 LIST_MOST = 10_000
@@ -115,14 +117,17 @@ class Functions:
             response_size_mb=max(1, round(its.response_size_mb)),
         )
 
-    async def create(self, project: str, wanted: wire.FunctionWrite) -> wire.Function:
+    async def create(self, who: Principal, wanted: wire.FunctionWrite) -> wire.Function:
         """Keep a new function and begin to deploy it.
 
         Raises:
             InvalidError: the file is unknown or has no content, the runtime is unknown, more cpu or memory is asked
                 for than there is, or the project is full.
             TakenError: the external id is in use.
+            ForbiddenError: `who` may not read files.
         """
+        who.require(("filesAcl:READ",))
+        project = who.project
         runtime = self._runtime(wanted.runtime)
         cpu = _within("cpu", wanted.cpu, self._settings.cpu_min, self._settings.cpu_max, self._settings.cpu_default)
         memory = _within(
@@ -130,11 +135,9 @@ class Functions:
         )
         self._check_room(project)
         self._check_external_id(project, wanted.external_id)
-        bundle = await self._bundle(project, wanted.file_id)
+        bundle = await self._bundle(who, wanted.file_id)
         try:
-            vault, vault_key = self._vault.seal(
-                FunctionSecrets(wanted.secrets or {}, wanted.index_url, wanted.extra_index_urls or [])
-            )
+            secrets = FunctionSecrets(wanted.secrets or {}, wanted.index_url, wanted.extra_index_urls or [])
             record = FunctionRecord(
                 id=self._store.next_id(),
                 project=project,
@@ -142,7 +145,7 @@ class Functions:
                 status="Queued",
                 file_id=wanted.file_id,
                 bundle=bundle,
-                function_path=wanted.function_path,
+                function_path=wanted.function_path or wire.FUNCTION_PATH,
                 cpu=cpu,
                 memory=memory,
                 runtime=runtime,
@@ -154,13 +157,11 @@ class Functions:
                 metadata=wanted.metadata,
                 env_vars=wanted.env_vars,
                 secret_keys=None if wanted.secrets is None else list(wanted.secrets),
-                vault=vault,
-                vault_key=vault_key,
             )
             self._check_room(project)
             self._arriving[project] += 1
             try:
-                await self._store.transact(lambda connection: functions.add(connection, record))
+                await self._store.transact(lambda connection: self._add(connection, record, secrets))
             finally:
                 self._arriving[project] -= 1
         except (IntegrityError, ApiError, StoreFault) as error:
@@ -174,6 +175,17 @@ class Functions:
         if self._deployer is not None:
             self._deployer.deploy(function)
         return shown
+
+    def _add(self, connection: Connection, record: FunctionRecord, secrets: FunctionSecrets) -> None:
+        # Sealed within the transaction: one that changes the master key comes wholly before it or after it.
+        record.vault, record.vault_key = self._vault.seal(secrets)
+        functions.add(connection, record)
+
+    def take_keys(self, keys: dict[int, bytes]) -> None:
+        """The keys of functions, wrapped anew."""
+        for function_id, key in keys.items():
+            if function_id in self._live:
+                self._live[function_id].record.vault_key = key
 
     def _runtime(self, wanted: str | None) -> str:
         known = self._runtimes
@@ -201,10 +213,10 @@ class Functions:
         if external_id is not None and (project, external_id) in self._by_external_id:
             raise _taken(external_id)
 
-    async def _bundle(self, project: str, file_id: int) -> str:
+    async def _bundle(self, who: Principal, file_id: int) -> str:
         """A copy of the file's bytes: a function keeps working when the file is deleted (contract 11.2)."""
         try:
-            file = await self._files.get(project, file_id)
+            file = await self._files.get(who, file_id)
         except NotFoundError as error:
             raise InvalidError(
                 f"Expected the id of an uploaded zip as fileId, but there is no file {file_id}"
@@ -240,15 +252,15 @@ class Functions:
             raise UnknownItemsError("Function ids not found", missing=missing)
         return [function for _, function in found if function is not None]
 
-    def select(self, project: str, wanted: wire.FunctionFilter, limit: int) -> list[wire.Function]:
+    def select(self, project: str, wanted: wire.FunctionFilter, limit: int | None) -> list[wire.Function]:
         """Those that match, oldest first (contract 3.4)."""
-        chosen: list[wire.Function] = []
-        for function in self._live.values():
-            if len(chosen) == min(limit, LIST_MOST):
-                break
-            if function.record.project == project and _matches(function.record, wanted):
-                chosen.append(self.shown(function))
-        return chosen
+        chosen = [
+            function
+            for function in self._live.values()
+            if function.record.project == project and _matches(function.record, wanted)
+        ]
+        chosen.sort(key=lambda function: (function.record.created_time, function.record.id))
+        return [self.shown(function) for function in chosen[: page_size(limit, LIST_MOST)]]
 
     async def delete(self, project: str, items: list[ByIdOrExternalId], *, ignore_unknown: bool) -> None:
         """Delete functions with their calls and schedules; all or none. Raises `UnknownItemsError`."""

@@ -13,6 +13,7 @@ from kvern.service.live_calls import LiveCall
 from kvern.store import Store, calls
 from kvern.store.calls import CallRecord
 from kvern.wire import calls as wire
+from kvern.wire.base import page_size
 from kvern.wire.errors import NotFoundError, UnknownItemsError
 
 LIST_MOST = 1000
@@ -34,7 +35,7 @@ class History:
             InvalidError: the cursor was not made here.
         """
         self._functions.get(project, function_id)
-        limit = min(query.limit, LIST_MOST)
+        limit = page_size(query.limit, LIST_MOST)
         after = None
         if query.cursor is not None:
             started, call_id = read_cursor(query.cursor, 2)

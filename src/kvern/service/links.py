@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -19,15 +19,24 @@ UPLOAD_MS = 7 * 24 * 3_600_000
 DOWNLOAD_MS = 30_000
 DOWNLOAD_EXTENDED_MS = 3_600_000
 
+Action: TypeAlias = Literal["upload", "download"]
+
 
 class Grant(msgspec.Struct, array_like=True):
-    """What a link allows: one action on one file of one project, until a moment (ms since the epoch)."""
+    """What a link allows: one action on one file of one project, until a moment (ms since the epoch).
 
-    action: Literal["upload", "download"]
+    Args:
+        upload: the upload in parts to which the bytes belong; empty when they are the whole file.
+        part: the number of the part, from 0.
+    """
+
+    action: Action
     project: str
     file_id: int
     until: int
     serial: str = ""
+    upload: str = ""
+    part: int = 0
 
 
 class Links:
@@ -39,13 +48,15 @@ class Links:
         self._key = key.read_bytes()
         self._clock = clock
 
-    def sign(self, action: Literal["upload", "download"], project: str, file_id: int, milliseconds: int) -> str:
+    def sign(
+        self, action: Action, project: str, file_id: int, milliseconds: int, upload: str = "", part: int = 0
+    ) -> str:
         """The part of a link that proves access."""
         until = self._clock.now() + milliseconds
-        body = msgspec.json.encode(Grant(action, project, file_id, until, secrets.token_hex(4)))
+        body = msgspec.json.encode(Grant(action, project, file_id, until, secrets.token_hex(4), upload, part))
         return f"{_text(body)}.{_text(self._mac(body))}"
 
-    def check(self, action: Literal["upload", "download"], proof: str) -> Grant:
+    def check(self, action: Action, proof: str) -> Grant:
         """Raises `ForbiddenError` when the proof was not made here, is for something else, or is too old."""
         try:
             body, mac = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in proof.split("."))

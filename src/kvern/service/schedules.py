@@ -19,15 +19,15 @@ from cronsim import CronSim, CronSimError
 
 from kvern.service.calls import Calls
 from kvern.service.clock import Clock
-from kvern.service.files import in_range
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.identity import Principal
+from kvern.service.ranges import in_range
 from kvern.service.sessions import Sessions
 from kvern.settings import Settings
 from kvern.store import Store, StoreFault, schedules
 from kvern.store.schedules import ScheduleRecord
 from kvern.wire import schedules as wire
-from kvern.wire.base import ByIdOrExternalId
+from kvern.wire.base import ByIdOrExternalId, page_size
 from kvern.wire.errors import InvalidError, NotFoundError, UnknownItemsError
 
 LIST_MOST = 10_000
@@ -150,7 +150,7 @@ class Schedules:
             raise UnknownItemsError("Schedule ids not found", missing=missing)
         return [shown(found[wanted]) for wanted in ids if wanted in found]
 
-    def select(self, project: str, wanted: wire.ScheduleFilter, limit: int) -> list[wire.Schedule]:
+    def select(self, project: str, wanted: wire.ScheduleFilter, limit: int | None) -> list[wire.Schedule]:
         """Those that match, oldest first (contract 5.3)."""
         function_id = wanted.function_id
         if wanted.function_external_id is not None:
@@ -159,7 +159,7 @@ class Schedules:
                 return []
             function_id = function.record.id
         chosen = [
-            shown(record)
+            record
             for record in self._live.values()
             if record.project == project
             and (wanted.name is None or record.name == wanted.name)
@@ -167,13 +167,14 @@ class Schedules:
             and (wanted.cron_expression is None or record.cron_expression == wanted.cron_expression)
             and in_range(wanted.created_time, record.created_time)
         ]
-        return chosen[: min(limit, LIST_MOST)]
+        chosen.sort(key=lambda record: (record.created_time, record.id))
+        return [shown(record) for record in chosen[: page_size(limit, LIST_MOST)]]
 
     async def delete(self, project: str, ids: list[int]) -> None:
         """Delete schedules and end their sessions; all or none. Raises `UnknownItemsError`."""
         self.several(project, ids, ignore_unknown=False)
         await self._store.transact(lambda connection: schedules.remove(connection, ids))
-        await self._drop([self._live[schedule_id] for schedule_id in set(ids)])
+        await self._drop([self._live[schedule_id] for schedule_id in set(ids) if schedule_id in self._live])
 
     async def _drop(self, records: list[ScheduleRecord]) -> None:
         for record in records:

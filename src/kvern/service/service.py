@@ -16,6 +16,7 @@ from kvern.build.builder import Builder
 from kvern.engine import Engine
 from kvern.service.calls import Calls
 from kvern.service.clock import Clock
+from kvern.service.datasets import DataSets
 from kvern.service.deployments import Deployments
 from kvern.service.files import Files
 from kvern.service.functions import Functions
@@ -24,8 +25,9 @@ from kvern.service.issuer import BuiltinIssuer, Credentials
 from kvern.service.links import UPLOAD_MS, Links
 from kvern.service.schedules import Schedules
 from kvern.service.sessions import Sessions
+from kvern.service.uploads import Uploads
 from kvern.settings import Settings
-from kvern.store import Store, StoreFault, calls, files, sessions
+from kvern.store import Store, StoreFault, calls, files, sessions, uploads
 from kvern.store.blobs import Blobs
 from kvern.store.clients import ClientRecord
 from kvern.store.vault import Vault, write_private
@@ -84,9 +86,10 @@ class Service:
         keys.mkdir(mode=0o700, exist_ok=True)
         self.sessions = Sessions(store, clock, self._authenticate)
         self.issuer = BuiltinIssuer(store, clock, keys / "issuer.pem", self.sessions.is_alive)
-        self.files = Files(
-            store, blobs, clock, Links(keys / "links.key", clock), settings.megabytes(settings.file_limit_mb)
-        )
+        links = Links(keys / "links.key", clock)
+        self.data_sets = DataSets(store, clock)
+        self.files = Files(store, blobs, clock, links)
+        self.uploads = Uploads(store, blobs, clock, links, self.files, settings.megabytes(settings.file_limit_mb))
         vault = Vault(keys / "master.key", master_key)
         self.functions = Functions(store, blobs, vault, clock, self.files, settings)
         self.calls = Calls(store, clock, engine, self.functions, self.sessions, self.issuer, settings)
@@ -161,7 +164,7 @@ class Service:
 
     async def _clear_leftovers(self) -> None:
         """Blobs that no row names: of an upload or a deletion that was cut short."""
-        kept = await self._store.read(files.blobs)
+        kept = await self._store.read(lambda connection: files.blobs(connection) | uploads.blobs(connection))
         kept.update(function.record.bundle for function in self.functions.everything())
         await self.blobs.clear_leftovers(kept)
 
@@ -180,6 +183,7 @@ class Service:
         while await self._store.transact(lambda c: calls.forget_before(c, oldest_call, _TIDY_MOST)) == _TIDY_MOST:
             await asyncio.sleep(0.05)  # calls in flight go first
         await self._store.transact(lambda c: sessions.forget_before(c, now - _DAY_MS, _TIDY_MOST))
+        await self.uploads.forget_before(now - UPLOAD_MS)
         await self._store.transact(lambda c: files.forget_empty_before(c, now - UPLOAD_MS))
 
 

@@ -69,13 +69,17 @@ def after(connection: Connection, project: str, file_id: int) -> Iterator[FileRe
         yield _record(row)
 
 
-def remove(connection: Connection, ids: Sequence[int]) -> None:
-    connection.execute(delete(files).where(files.c.id.in_(ids)))
+def remove(connection: Connection, ids: Sequence[int]) -> list[str]:
+    """Delete files; the keys of their bytes."""
+    theirs = files.c.id.in_(ids)
+    keys = [row[0] for row in connection.execute(select(files.c.blob).where(theirs, files.c.blob.is_not(None)))]
+    connection.execute(delete(files).where(theirs))
+    return keys
 
 
 def forget_empty_before(connection: Connection, moment: int) -> int:
     """Delete files for which no bytes came by `moment` (ms): an upload link lives for a week (contract 7.3)."""
-    gone = delete(files).where(files.c.blob.is_(None), files.c.created_time < moment)
+    gone = delete(files).where(files.c.blob.is_(None), files.c.last_updated_time < moment)
     return connection.execute(gone).rowcount
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-Id: TypeAlias = Annotated[int, Meta(ge=1, le=9_007_199_254_740_991)]
+GREATEST = 9_007_199_254_740_991
+"""The greatest whole number that every JSON reader keeps exactly: 2^53 - 1."""
+
+LIST_DEFAULT = 100
+"""Items of a list for which no `limit` was given (contract 1.7)."""
+
+Id: TypeAlias = Annotated[int, Meta(ge=1, le=GREATEST)]
 """Server-generated, never reused (contract 1.4)."""
 
 ExternalId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 Prefix: TypeAlias = Annotated[str, Meta(max_length=255)]
-Milliseconds: TypeAlias = Annotated[int, Meta(ge=0)]
+Milliseconds: TypeAlias = Annotated[int, Meta(ge=0, le=GREATEST)]
 """Since the Unix epoch, UTC."""
 
 Cursor: TypeAlias = Annotated[str, Meta(max_length=1024)]
@@ -51,10 +58,15 @@ class ByIdOrExternalId(Body):
 
 
 class Ids(Body):
-    """The body of byids and delete where only ids are known (contract 4.6, 5.5)."""
+    """The body of byids where only ids are known; each at most once (contract 4.6, 5.5)."""
 
     items: Annotated[list[ById], Meta(min_length=1, max_length=10_000)]
-    ignore_unknown_ids: bool = False
+    ignore_unknown_ids: bool | None = False
+
+    def __post_init__(self) -> None:
+        twice = first_twice(item.id for item in self.items)
+        if twice is not None:
+            raise ValueError(f"Expected each id once in `items`, given {twice} more than once")
 
 
 T = TypeVar("T")
@@ -85,3 +97,18 @@ encode = _encoder.encode
 def list_body(items: list[Any], next_cursor: str | None = None) -> dict[str, Any]:
     """`{"items": […]}`, with `nextCursor` only when there is more (contract 1.7)."""
     return {"items": items} if next_cursor is None else {"items": items, "nextCursor": next_cursor}
+
+
+def page_size(limit: int | None, most: int) -> int:
+    """How many items a list gives for a `limit`: too large a one is clamped (contract 13.8)."""
+    return min(LIST_DEFAULT if limit is None else limit, most)
+
+
+def first_twice(values: Iterable[int]) -> int | None:
+    """The first value that came before, or None."""
+    seen: set[int] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None

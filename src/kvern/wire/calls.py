@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from kvern.wire.base import Body, Cursor, Id, ListLimit, Milliseconds, TimeRange
+from kvern.wire.base import LIST_DEFAULT, Body, Cursor, Id, ListLimit, Milliseconds, TimeRange
 
 Status: TypeAlias = Literal["Running", "Completed", "Failed", "Timeout"]
 
@@ -46,7 +46,7 @@ class CallFilter(Body):
 
 class CallQuery(Body):
     filter: CallFilter | None = None
-    limit: ListLimit = 100
+    limit: ListLimit | None = LIST_DEFAULT
     cursor: Cursor | None = None
 
 

@@ -6,39 +6,62 @@ from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta
 
-from kvern.wire.base import Body, ByIdOrExternalId, Cursor, ExternalId, Id, ListLimit, Milliseconds, Prefix, TimeRange
+from kvern.wire.base import (
+    LIST_DEFAULT,
+    Body,
+    ByIdOrExternalId,
+    Cursor,
+    ExternalId,
+    Id,
+    ListLimit,
+    Milliseconds,
+    Prefix,
+    TimeRange,
+)
+from kvern.wire.changes import Change, FixedChange, ListChange, MapChange
+from kvern.wire.metadata import Metadata, check_metadata
 
-Metadata: TypeAlias = Annotated[dict[str, str], Meta(max_length=256)]
+PARTS_MOST = 250
+PART_LEAST = 5 * 1024**2
+"""Bytes of every part but the last (contract 7.3)."""
 
-_METADATA_BYTES = 10_240
-_METADATA_KEY_BYTES = 128
+PART_MOST = 4000 * 1024**2
+
+FileName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
+MimeType: TypeAlias = Annotated[str, Meta(max_length=256, pattern=r"^[\x20-\x7e]*$(?!\n)")]
+"""Printable: it is sent back as a header."""
+
+Directory: TypeAlias = Annotated[str, Meta(max_length=512, pattern="^/")]
+Source: TypeAlias = Annotated[str, Meta(max_length=128)]
+AssetIds: TypeAlias = Annotated[list[Id], Meta(max_length=1000)]
+Label: TypeAlias = dict[str, Any]
 
 
 class FileWrite(Body):
     """The bare body of `POST /files`."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    name: FileName
     external_id: ExternalId | None = None
-    mime_type: Annotated[str, Meta(max_length=256, pattern=r"^[\x20-\x7e]*$")] | None = None
-    directory: Annotated[str, Meta(max_length=512, pattern="^/")] | None = None
-    source: Annotated[str, Meta(max_length=128)] | None = None
+    mime_type: MimeType | None = None
+    directory: Directory | None = None
+    source: Source | None = None
     metadata: Metadata | None = None
     data_set_id: Id | None = None
-    asset_ids: Annotated[list[Id], Meta(max_length=1000)] | None = None
-    labels: list[dict[str, Any]] | None = None
+    asset_ids: AssetIds | None = None
+    labels: list[Label] | None = None
     geo_location: dict[str, Any] | None = None
     security_categories: list[Id] | None = None
     source_created_time: Milliseconds | None = None
     source_modified_time: Milliseconds | None = None
 
     def __post_init__(self) -> None:
-        total = 0
-        for key, value in (self.metadata or {}).items():
-            if len(key.encode()) > _METADATA_KEY_BYTES:
-                raise ValueError(f"Expected metadata keys of at most {_METADATA_KEY_BYTES} bytes")
-            total += len(key.encode()) + len(value.encode())
-        if total > _METADATA_BYTES:
-            raise ValueError(f"Expected at most {_METADATA_BYTES} bytes of metadata, given {total}")
+        check_metadata(self.metadata)
+        if self.security_categories:
+            # There are none here; to keep their ids without keeping readers out would only look safe.
+            raise ValueError(
+                "Expected no `securityCategories`, because this service has none: put the file into a data set, and "
+                "limit filesAcl to it"
+            )
 
 
 class File(Body):
@@ -54,22 +77,49 @@ class File(Body):
     metadata: dict[str, str] | None = None
     data_set_id: Id | None = None
     asset_ids: list[Id] | None = None
-    labels: list[dict[str, Any]] | None = None
+    labels: list[Label] | None = None
     geo_location: dict[str, Any] | None = None
     security_categories: list[Id] | None = None
     source_created_time: Milliseconds | None = None
     source_modified_time: Milliseconds | None = None
     uploaded_time: Milliseconds | None = None
     upload_url: str | None = None
+    upload_id: str | None = None
+    upload_urls: list[str] | None = None
+
+
+class InstanceId(Body):
+    """How files of the data-modelling API are named. This service has none of them, so none is ever found."""
+
+    space: str
+    external_id: str
+
+
+class FileId(Body):
+    """Exactly one of the three."""
+
+    id: Id | None = None
+    external_id: ExternalId | None = None
+    instance_id: InstanceId | None = None
+
+    def __post_init__(self) -> None:
+        if sum(given is not None for given in (self.id, self.external_id, self.instance_id)) != 1:
+            raise ValueError("Expected exactly one of `id`, `externalId` and `instanceId`")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The identifier in the shape in which it was sent."""
+        if self.instance_id is not None:
+            return {"instanceId": {"space": self.instance_id.space, "externalId": self.instance_id.external_id}}
+        return {"id": self.id} if self.id is not None else {"externalId": self.external_id}
 
 
 class FileIds(Body):
-    items: Annotated[list[ByIdOrExternalId], Meta(min_length=1, max_length=1000)]
-    ignore_unknown_ids: bool = False
+    items: Annotated[list[FileId], Meta(min_length=1, max_length=1000)]
+    ignore_unknown_ids: bool | None = False
 
 
 class DownloadIds(Body):
-    items: Annotated[list[ByIdOrExternalId], Meta(min_length=1, max_length=100)]
+    items: Annotated[list[FileId], Meta(min_length=1, max_length=100)]
 
 
 class DownloadLink(Body):
@@ -80,7 +130,48 @@ class DownloadLink(Body):
     external_id: str | None = None
 
 
+class UploadIds(Body):
+    items: Annotated[list[FileId], Meta(min_length=1, max_length=1)]
+
+
+class UploadEnd(FileId, kw_only=True):
+    """The body of `POST /files/completemultipartupload`."""
+
+    upload_id: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class FileChanges(Body):
+    name: FixedChange[FileName] | None = None
+    external_id: Change[ExternalId] | None = None
+    mime_type: Change[MimeType] | None = None
+    directory: Change[Directory] | None = None
+    source: Change[Source] | None = None
+    metadata: MapChange | None = None
+    data_set_id: Change[Id] | None = None
+    asset_ids: ListChange[Id] | None = None
+    labels: ListChange[Label] | None = None
+    geo_location: Change[dict[str, Any]] | None = None
+    security_categories: ListChange[Id] | None = None
+    source_created_time: Change[Milliseconds] | None = None
+    source_modified_time: Change[Milliseconds] | None = None
+
+
+class FileUpdate(FileId, kw_only=True):
+    update: FileChanges
+
+
+class FileUpdates(Body):
+    items: Annotated[list[FileUpdate], Meta(min_length=1, max_length=1000)]
+
+
+class LabelFilter(Body):
+    contains_any: list[Label] | None = None
+    contains_all: list[Label] | None = None
+
+
 class FileFilter(Body):
+    """All given keys must hold. What would need assets or maps is refused, rather than left out unsaid."""
+
     name: str | None = None
     external_id_prefix: Prefix | None = None
     directory_prefix: str | None = None
@@ -89,12 +180,46 @@ class FileFilter(Body):
     uploaded: bool | None = None
     metadata: dict[str, str] | None = None
     data_set_ids: list[ByIdOrExternalId] | None = None
+    asset_ids: list[Id] | None = None
+    labels: LabelFilter | None = None
     created_time: TimeRange | None = None
     last_updated_time: TimeRange | None = None
     uploaded_time: TimeRange | None = None
+    source_created_time: TimeRange | None = None
+    source_modified_time: TimeRange | None = None
+    asset_external_ids: list[str] | None = None
+    asset_subtree_ids: list[dict[str, Any]] | None = None
+    geo_location: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("asset_external_ids", "asset_subtree_ids", "geo_location"):
+            if getattr(self, name) is not None:
+                first, *rest = name.split("_")
+                shown = first + "".join(word.title() for word in rest)
+                raise ValueError(f"Expected a filter without `{shown}`: this service knows no assets and no places")
 
 
 class FileQuery(Body):
+    """`partition` is `m/n`: the m-th of n parts that together are the whole list, for reading in parallel."""
+
     filter: FileFilter | None = None
-    limit: ListLimit = 100
+    limit: ListLimit | None = LIST_DEFAULT
     cursor: Cursor | None = None
+    partition: Annotated[str, Meta(max_length=21, pattern=r"^[0-9]{1,10}/[0-9]{1,10}$")] | None = None
+
+    def __post_init__(self) -> None:
+        part, parts = self.share()
+        if not 1 <= part <= parts:
+            raise ValueError(f"Expected `m/n` with 1 <= m <= n as `partition`, given {self.partition}")
+
+    def share(self) -> tuple[int, int]:
+        """`partition` as two numbers; the whole when it was not given."""
+        if self.partition is None:
+            return 1, 1
+        part, _, parts = self.partition.partition("/")
+        return int(part), int(parts)
+
+
+class SecurityCategory(Body):
+    id: Id
+    name: str

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from kvern.wire.base import Body, ByIdOrExternalId, ExternalId, Id, ListLimit, Milliseconds, Prefix, TimeRange
+from kvern.wire.base import (
+    LIST_DEFAULT,
+    Body,
+    ByIdOrExternalId,
+    ExternalId,
+    Id,
+    ListLimit,
+    Milliseconds,
+    Prefix,
+    TimeRange,
+)
 
 Status: TypeAlias = Literal["Queued", "Deploying", "Ready", "Failed"]
 
@@ -17,6 +27,8 @@ Metadata: TypeAlias = Annotated[
     dict[Annotated[str, Meta(max_length=32)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
 ]
 FunctionPath: TypeAlias = Annotated[str, Meta(min_length=1, max_length=500)]
+FUNCTION_PATH = "handler.py"
+"""Where `handle` is when nothing else is said."""
 
 _SECRET_KEY = re.compile(r"[a-z0-9-]{1,15}")
 _SECRET_KEYS_RESERVED = frozenset({"token", "indexUrl", "extraIndexUrls"})
@@ -35,7 +47,7 @@ class FunctionWrite(Body):
     description: Description | None = None
     metadata: Metadata | None = None
     secrets: Annotated[dict[str, str], Meta(max_length=30)] | None = None
-    function_path: FunctionPath = "handler.py"
+    function_path: FunctionPath | None = FUNCTION_PATH
     env_vars: Annotated[dict[str, str], Meta(max_length=100)] | None = None
     cpu: float | None = None
     memory: float | None = None
@@ -117,12 +129,12 @@ class FunctionFilter(Body):
 
 class FunctionQuery(Body):
     filter: FunctionFilter | None = None
-    limit: ListLimit = 100
+    limit: ListLimit | None = LIST_DEFAULT
 
 
 class FunctionIds(Body):
     items: Annotated[list[ByIdOrExternalId], Meta(min_length=1, max_length=10)]
-    ignore_unknown_ids: bool = False
+    ignore_unknown_ids: bool | None = False
 
 
 class Range(Body):

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from kvern.wire.base import Body, ById, ExternalId, Id, ListLimit, Milliseconds, TimeRange
+from kvern.wire.base import LIST_DEFAULT, Body, ById, ExternalId, Id, ListLimit, Milliseconds, TimeRange
 from kvern.wire.functions import Description, Name
 
 CronExpression = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -73,7 +73,7 @@ class ScheduleFilter(Body):
 
 class ScheduleQuery(Body):
     filter: ScheduleFilter | None = None
-    limit: ListLimit = 100
+    limit: ListLimit | None = LIST_DEFAULT
 
 
 class ScheduleIds(Body):
