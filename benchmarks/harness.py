@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -51,6 +53,32 @@ def _environment(folder: Path, process: subprocess.Popen[str]) -> dict[str, str]
                     return env
         time.sleep(0.02)
     raise SystemExit("the server was not ready within 30 s")
+
+
+@contextlib.contextmanager
+def echo(env: dict[str, str]) -> Generator[tuple[str, str], None, None]:
+    """The URL at which an echo function is called, and a token."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": env["IDP_CLIENT_ID"],
+        "client_secret": env["IDP_CLIENT_SECRET"],
+    }
+    token = httpx2.post(env["IDP_TOKEN_URL"], data=form).json()["access_token"]
+    base = f"{env['CDF_URL']}/api/v1/projects/{env['CDF_PROJECT']}"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("handler.py", "def handle(data): return data")
+    with httpx2.Client(headers={"authorization": f"Bearer {token}"}, timeout=60) as client:
+        made = client.post(f"{base}/files", json={"name": "echo.zip"}).json()
+        client.put(made["uploadUrl"], content=buffer.getvalue())
+        wanted = {"items": [{"name": "echo", "fileId": made["id"]}]}
+        function = client.post(f"{base}/functions", json=wanted).json()["items"][0]
+        while function["status"] not in ("Ready", "Failed"):
+            time.sleep(0.05)
+            function = client.get(f"{base}/functions/{function['id']}").json()
+        if function["status"] == "Failed":
+            raise SystemExit(function["error"])
+        yield f"{base}/functions/{function['id']}/call", token
 
 
 def sdk_python() -> Path:

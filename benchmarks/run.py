@@ -7,6 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import call_latency
+import warm_call
 
 if __name__ == "__main__":
     call_latency.main()
+    warm_call.main()
