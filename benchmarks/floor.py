@@ -1,7 +1,7 @@
 """The floor: the least that a durable call can cost on this machine.
 
-A bare ASGI application, with neither routing nor tokens nor quotas nor sandbox, that commits an insert in a group, hands
-the body to a worker that was forked before, over a socket pair, commits an update in a group, and answers.
+A bare ASGI application, with neither routing nor tokens nor quotas nor sandbox, that commits an insert in a group,
+hands the body to a worker that was forked before, over a socket pair, commits an update in a group, and answers.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ async def connection(url: str, token: str, body: bytes, calls: list[None], took:
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 24)
     head = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: application/json\r\nPrefer: wait=30\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
     while calls:
         calls.pop()
@@ -34,7 +34,7 @@ async def connection(url: str, token: str, body: bytes, calls: list[None], took:
         answer = await reader.readexactly(length)
         took.append(time.perf_counter() - start)
         if b'"Running"' in answer:
-            raise SystemExit(f"expected the end state within the grace, got {answer!r}")
+            raise SystemExit(f"expected an end state, got {answer!r}")
     writer.close()
 
 

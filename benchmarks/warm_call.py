@@ -50,11 +50,15 @@ def main() -> None:
             low, low_rate = load(bare, token, concurrency, calls, size)
             took, rate = load(url, token, concurrency, calls, size)
             middle = harness.quantile(low, 0.5)
-            for what, seconds, per_second in ((f"floor, {name}", low, low_rate), (f"Kvern, {name}", took, rate)):
-                print(
-                    f"{what:<34}{harness.quantile(seconds, 0.5) * 1e3:>7.2f} ms{harness.quantile(seconds, 0.99) * 1e3:>7.2f} ms"
-                    f"{per_second:>10.0f}{harness.quantile(seconds, 0.5) / middle:>12.2f} x{per_second / low_rate:>16.2f} x"
-                )
+            print(line(f"floor, {name}", low, low_rate, middle, low_rate))
+            print(line(f"Kvern, {name}", took, rate, middle, low_rate))
+
+
+def line(name: str, took: list[float], rate: float, floor_middle: float, floor_rate: float) -> str:
+    """One row: quantiles in ms, calls per second, and both as multiples of the floor's."""
+    middle, late = harness.quantile(took, 0.5), harness.quantile(took, 0.99)
+    figures = f"{middle * 1e3:>7.2f} ms{late * 1e3:>7.2f} ms{rate:>10.0f}"
+    return f"{name:<34}{figures}{middle / floor_middle:>12.2f} x{rate / floor_rate:>16.2f} x"
 
 
 if __name__ == "__main__":
