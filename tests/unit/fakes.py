@@ -334,17 +334,19 @@ class Plant:
 
     async def upload(self, content: bytes = b"a zip", **fields: Any) -> int:
         """A file with content; its id."""
+        who = fields.pop("who", self.who)
         wanted = wire_files.FileWrite(name=fields.pop("name", "code.zip"), **fields)
-        made = await self.service.files.create(self.who, wanted, overwrite=True)
-        await self.service.uploads.take(self.service.uploads.link(PROJECT, made.id), _once(content))
+        made = await self.service.files.create(who, wanted, overwrite=True)
+        await self.service.uploads.take(self.service.uploads.link(who.project, made.id), once(content))
         return made.id
 
     async def create(self, **fields: Any) -> wire_functions.Function:
         """A function from a file of its own, as `POST /functions` makes it."""
+        who = fields.pop("who", self.who)
         if "file_id" not in fields:
             fields["file_id"] = await self.upload()
         wanted = wire_functions.FunctionWrite(name=fields.pop("name", "a function"), **fields)
-        return await self.service.functions.create(self.who, wanted)
+        return await self.service.functions.create(who, wanted)
 
     async def function(self, **fields: Any) -> LiveFunction:
         """A function that is Ready."""
@@ -422,7 +424,8 @@ def _fields(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
+async def once(content: bytes) -> AsyncIterator[bytes]:
+    """Bytes as they come from a request."""
     yield content
 
 
@@ -479,6 +482,7 @@ __all__ = [
     "Verdict",
     "acls",
     "every_capability",
+    "once",
     "plant",
     "raised",
     "returned",

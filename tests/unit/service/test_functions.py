@@ -12,7 +12,8 @@ from tests.unit.fakes import PROJECT, Plant, plant, returned, until
 from kvern.store import StoreFault, schedules
 from kvern.wire import functions as wire
 from kvern.wire.base import ByIdOrExternalId, TimeRange
-from kvern.wire.errors import InvalidError, NotFoundError, TakenError, UnknownItemsError
+from kvern.wire.errors import ForbiddenError, InvalidError, NotFoundError, TakenError, UnknownItemsError
+from kvern.wire.files import FileId, FileWrite
 
 
 def by_id(number: int) -> ByIdOrExternalId:
@@ -110,17 +111,24 @@ async def test_too_little_is_raised_to_the_least(p: Plant) -> None:
 
 
 async def test_a_file_that_was_never_uploaded_is_refused(p: Plant) -> None:
-    from kvern.wire.files import FileWrite
-
-    made, _ = await p.service.files.create(PROJECT, FileWrite(name="code.zip"), overwrite=False)
+    made = await p.service.files.create(p.who, FileWrite(name="code.zip"), overwrite=False)
     with pytest.raises(InvalidError, match="never uploaded"):
         await p.create(file_id=made.id)
 
 
 async def test_a_file_of_another_project_is_unknown(p: Plant) -> None:
     file_id = await p.upload()
+    other = p.principal("filesAcl:READ", project="other")
     with pytest.raises(InvalidError, match=f"no file {file_id}"):
-        await p.service.functions.create("other", wire.FunctionWrite(name="f", file_id=file_id))
+        await p.service.functions.create(other, wire.FunctionWrite(name="f", file_id=file_id))
+
+
+async def test_who_may_not_read_files_makes_no_function(p: Plant) -> None:
+    file_id = await p.upload()
+    with pytest.raises(ForbiddenError, match="filesAcl:READ"):
+        await p.service.functions.create(
+            p.principal("functionsAcl:WRITE"), wire.FunctionWrite(name="f", file_id=file_id)
+        )
 
 
 async def test_a_machine_without_any_python_says_so(p: Plant) -> None:
@@ -154,19 +162,11 @@ async def test_of_two_at_once_with_one_external_id_one_is_made(p: Plant) -> None
 
 async def test_an_external_id_is_free_in_another_project(p: Plant) -> None:
     await p.create(external_id="fx")
-    other = p.principal(project="other")
-    from kvern.wire.files import FileWrite
-
-    made, proof = await p.service.files.create(other.project, FileWrite(name="f.zip"), overwrite=False)
-    await p.service.files.upload(proof, _bytes())
-    shown = await p.service.functions.create("other", wire.FunctionWrite(name="f", file_id=made.id, external_id="fx"))
+    other = p.principal("filesAcl:READ", "filesAcl:WRITE", project="other")
+    shown = await p.create(external_id="fx", who=other, file_id=await p.upload(who=other))
     assert p.service.functions.find(PROJECT, named("fx")) is not p.service.functions.find("other", named("fx"))
     with pytest.raises(NotFoundError):
         p.service.functions.get(PROJECT, shown.id)
-
-
-async def _bytes() -> Any:
-    yield b"a zip"
 
 
 async def test_a_full_project_refuses_until_one_is_deleted(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ async def test_a_function_keeps_working_when_its_file_is_deleted(p: Plant) -> No
     p.builder.holding = True
     file_id = await p.upload(b"the code")
     made = await p.create(file_id=file_id)
-    await p.service.files.delete(PROJECT, [by_id(file_id)], ignore_unknown=False)
+    await p.service.files.delete(p.who, [FileId(id=file_id)], ignore_unknown=False)
     p.builder.holding = False
     await until(lambda: p.service.functions.get(PROJECT, made.id).record.status == "Ready")
     assert p.builder.bundles == [b"the code"]
