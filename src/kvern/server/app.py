@@ -14,6 +14,7 @@ from kvern.server.datasets import DataSetRoutes
 from kvern.server.description import DescriptionRoutes
 from kvern.server.edge import edge
 from kvern.server.files import FileRoutes
+from kvern.server.function_apps import FunctionAppRoutes
 from kvern.server.functions import FunctionRoutes
 from kvern.server.identity import IdentityRoutes
 from kvern.server.schedules import ScheduleRoutes
@@ -56,10 +57,11 @@ class Route:
 def routes(service: Service) -> list[Route]:
     f, c, s = FunctionRoutes(service), CallRoutes(service), ScheduleRoutes(service)
     n, d, i = SessionRoutes(service), FileRoutes(service), IdentityRoutes(service)
-    o, t = DescriptionRoutes(), DataSetRoutes(service)
+    o, t, a = DescriptionRoutes(), DataSetRoutes(service), FunctionAppRoutes(service)
     one = "/functions/{function_id:int}"
     call = one + "/calls/{call_id:int}"
     schedule = "/functions/schedules/{schedule_id:int}"
+    app = "/function-apps/{external_id:path}/calls"
     # fmt: off
     table = [
         Route("POST", one + "/call",                 RUN,             calls.CallWrite,           c.call),
@@ -87,6 +89,13 @@ def routes(service: Service) -> list[Route]:
         Route("POST", "/functions/schedules/delete", WRITE,           schedules.ScheduleIds,     s.delete),
         Route("GET",  schedule,                      READ,            None,                      s.retrieve),
         Route("GET",  schedule + "/input_data",      READ,            None,                      s.input_data),
+
+        Route("GET",  "/function-apps",              READ,            None,                      a.apps),
+        Route("POST", app,                           RUN,             calls.CallWrite,           a.run),
+        Route("GET",  app,                           READ,            None,                      a.list),
+        Route("GET",  app + "/{call_id:int}",        READ,            None,                      a.retrieve),
+        Route("GET",  app + "/{call_id:int}/response", READ,          None,                      a.response),
+        Route("GET",  app + "/{call_id:int}/logs",   READ,            None,                      a.logs),
 
         Route("POST", "/sessions",                   SESSIONS_CREATE, sessions.SessionWrites,    n.create),
         Route("GET",  "/sessions",                   SESSIONS_LIST,   None,                      n.list),

@@ -20,7 +20,7 @@ WAIT_MOST = 60.0
 _GREATEST_ID = 2**53 - 1
 _PROMISE = "_promise"
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
-_HOST = re.compile(r"[A-Za-z0-9.\-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_HOST = re.compile(r"[A-Za-z0-9._\-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
 @dataclass(slots=True)
@@ -87,6 +87,11 @@ class Ask(Generic[T]):
                 return min(float(found[1]), WAIT_MOST)
         return 0.0
 
+    def prefers(self, preference: str) -> bool:
+        """Whether the client states a preference without a value (RFC 7240), such as `respond-async`."""
+        stated = ",".join(self.request.headers.getlist("prefer")).replace(";", ",").split(",")
+        return preference in (one.strip().lower() for one in stated)
+
     def base_url(self) -> str:
         """What links begin with: the setting, else the address that the client itself used."""
         if self.public_url is not None:
@@ -107,6 +112,7 @@ class Promise:
         query: names of query parameters and headers that are read, see `server/openapi.py`.
         media: the media type where it is not JSON.
         refusal: the type of a refusal where it is not the contract's envelope.
+        also: another status with which the same type is answered.
     """
 
     answer: Any = None
@@ -114,18 +120,24 @@ class Promise:
     query: tuple[str, ...] = ()
     media: str = "application/json"
     refusal: Any = None
+    also: int | None = None
 
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 
 def answers(
-    answer: Any, status: int = 200, *query: str, media: str = "application/json", refusal: Any = None
+    answer: Any,
+    status: int = 200,
+    *query: str,
+    media: str = "application/json",
+    refusal: Any = None,
+    also: int | None = None,
 ) -> Callable[[_Handler], _Handler]:
     """Say what a handler answers; see `Promise`."""
 
     def note(handler: _Handler) -> _Handler:
-        setattr(handler, _PROMISE, Promise(answer, status, query, media, refusal))
+        setattr(handler, _PROMISE, Promise(answer, status, query, media, refusal, also))
         return handler
 
     return note

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal, cast
+from typing import Literal, TypeAlias, cast
 
 from kvern.server.ask import Answer, Ask, answers
+from kvern.service.live_calls import LiveCall
 from kvern.service.service import Service
 from kvern.store.calls import CallRecord
 from kvern.wire import base
 from kvern.wire import calls as wire
+
+Asks: TypeAlias = Ask[None] | Ask[wire.CallWrite] | Ask[wire.CallQuery] | Ask[base.Ids]
 
 
 class CallRoutes:
@@ -22,9 +25,7 @@ class CallRoutes:
     @answers(wire.Call, 201, "Prefer")
     async def call(self, ask: Ask[wire.CallWrite]) -> Answer:
         """Answers when the call was kept; within the grace, or the wait that the client prefers, with its end state."""
-        data = bytes(ask.body.data)
-        function_id = ask.number("function_id")
-        live = await self._calls.call(ask.who, function_id, b"{}" if data == b"null" else data, ask.body.nonce)
+        live = await self._begin(ask)
         preferred = ask.wait()
         wait = preferred or self._calls.grace(live.function)
         if wait and not live.ended.done():
@@ -32,6 +33,15 @@ class CallRoutes:
             if not live.ended.done():
                 self._calls.note_duration(live.function, wait)
         return Answer(self._shown(ask, live.record), 201, _applied(preferred))
+
+    async def _begin(self, ask: Ask[wire.CallWrite]) -> LiveCall:
+        data = bytes(ask.body.data)
+        return await self._calls.call(
+            ask.who, self._function_id(ask), b"{}" if data == b"null" else data, ask.body.nonce
+        )
+
+    def _function_id(self, ask: Asks) -> int:
+        return ask.number("function_id")
 
     @answers(base.Page[wire.Call], 200, "limit", "cursor")
     async def list(self, ask: Ask[None]) -> Answer:
@@ -43,38 +53,36 @@ class CallRoutes:
         return await self._page(ask, ask.body)
 
     async def _page(self, ask: Ask[None] | Ask[wire.CallQuery], query: wire.CallQuery) -> Answer:
-        records, cursor = await self._history.page(ask.project, ask.number("function_id"), query)
+        records, cursor = await self._history.page(ask.project, self._function_id(ask), query)
         return Answer(base.list_body([self._shown(ask, record) for record in records], cursor))
 
     @answers(wire.Call, 200, "Prefer")
     async def retrieve(self, ask: Ask[None]) -> Answer:
         wait = ask.wait()
-        record = await self._history.get(ask.project, ask.number("function_id"), ask.number("call_id"), wait)
+        record = await self._history.get(ask.project, self._function_id(ask), ask.number("call_id"), wait)
         return Answer(self._shown(ask, record), headers=_applied(wait))
 
     @answers(base.Items[wire.Call])
     async def by_ids(self, ask: Ask[base.Ids]) -> Answer:
         ids = [item.id for item in ask.body.items]
         records = await self._history.several(
-            ask.project, ask.number("function_id"), ids, ignore_unknown=bool(ask.body.ignore_unknown_ids)
+            ask.project, self._function_id(ask), ids, ignore_unknown=bool(ask.body.ignore_unknown_ids)
         )
         return Answer(base.list_body([self._shown(ask, record) for record in records]))
 
     @answers(wire.CallResponse)
     async def response(self, ask: Ask[None]) -> Answer:
-        return Answer(await self._history.response(ask.project, ask.number("function_id"), ask.number("call_id")))
+        return Answer(await self._history.response(ask.project, self._function_id(ask), ask.number("call_id")))
 
     @answers(base.Items[wire.LogEntry], 200, "after", "Prefer")
     async def logs(self, ask: Ask[None]) -> Answer:
         wait = ask.wait()
         entries = await self._history.log(
-            ask.project, ask.number("function_id"), ask.number("call_id"), ask.whole("after", 0, 0), wait
+            ask.project, self._function_id(ask), ask.number("call_id"), ask.whole("after", 0, 0), wait
         )
         return Answer(b'{"items":[' + entries + b"]}", headers=_applied(wait))
 
-    def _shown(
-        self, ask: Ask[None] | Ask[wire.CallWrite] | Ask[wire.CallQuery] | Ask[base.Ids], record: CallRecord
-    ) -> wire.Call:
+    def _shown(self, ask: Asks, record: CallRecord) -> wire.Call:
         if self._error_style != "auto":
             return shown(record, self._error_style)
         toolkit = ask.request.headers.get("x-cdp-sdk", "").startswith("CogniteToolkit:")

@@ -24,6 +24,7 @@ from starlette.routing import Route as Mounted
 from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kvern.server import unserved
 from kvern.server.ask import Answer, Ask
 from kvern.server.bodies import decode, read_body
 from kvern.server.upstream import METHODS, Upstream
@@ -31,7 +32,7 @@ from kvern.service.identity import Principal
 from kvern.service.service import Service
 from kvern.store import StoreFault
 from kvern.wire.base import encode
-from kvern.wire.errors import ApiError, FaultError, MethodError, NotFoundError, UnauthenticatedError
+from kvern.wire.errors import ApiError, FaultError, MethodError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from kvern.server.app import Route
@@ -148,7 +149,7 @@ def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -
         error = (
             MethodError(f"Method not allowed: {where}")
             if error.status_code == 405
-            else NotFoundError(f"There is no such route here: {where[:200]}")
+            else unserved.refusal(scope["method"], scope["path"])
         )
     if not isinstance(error, ApiError):
         what = f"{scope['method']} {scope['path']} request id {request_id}"

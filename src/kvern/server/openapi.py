@@ -11,11 +11,12 @@ import msgspec
 import kvern
 from kvern.server.ask import WAIT_MOST, promise_of
 from kvern.wire.base import Body
+from kvern.wire.files import PARTS_MOST
 
 if TYPE_CHECKING:
     from kvern.server.app import Route
 
-_PLACE = re.compile(r"\{(\w+)(:int)?\}")
+_PLACE = re.compile(r"\{(\w+)(:int)?(?::path)?\}")
 _WHOLE = {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}
 _TRUTH = {"type": "string", "enum": ["true", "false"]}
 
@@ -34,6 +35,10 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999},
     },
     "overwrite": {"description": "Replace the file of the same external id.", "schema": _TRUTH},
+    "parts": {
+        "description": "How many parts the content comes in; needed.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": PARTS_MOST},
+    },
     "extendedExpiration": {"description": "Links live for an hour in place of 30 seconds.", "schema": _TRUTH},
     "Prefer": {
         "in": "header",
@@ -177,7 +182,7 @@ def _responses(row: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]
     promise = promise_of(row.handler)
     shown: dict[str, Any] = {} if promise.answer is None else {"schema": schemas[promise.answer]}
     good = {"description": "Done.", "content": {promise.media: shown}}
-    answers: dict[str, Any] = {str(promise.status): good}
+    answers: dict[str, Any] = {str(status): good for status in (promise.status, promise.also) if status is not None}
     refusal = schemas[ErrorEnvelope if promise.refusal is None else promise.refusal]
     for status, text in _REFUSALS.items():
         answers[str(status)] = {"description": text, "content": {"application/json": {"schema": refusal}}}
