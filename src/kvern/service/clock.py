@@ -51,11 +51,17 @@ class FakeClock:
     async def advance(self, milliseconds: int) -> None:
         """Turn the clock, stopping at every moment that someone sleeps for, in order."""
         end = self._now + milliseconds
+        await _others()
         while due := sorted(entry for entry in self._sleepers if entry[0] <= end and not entry[1].done()):
             moment, sleeper = due[0]
             self._now = max(self._now, moment)
             self._sleepers.remove(due[0])
             sleeper.set_result(None)
-            for _ in range(20):  # let what woke run until it sleeps again
-                await asyncio.sleep(0)
+            await _others()
         self._now = end
+
+
+async def _others() -> None:
+    """Let what is awake run until it sleeps."""
+    for _ in range(20):
+        await asyncio.sleep(0)
