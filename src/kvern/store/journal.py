@@ -13,6 +13,7 @@ commits once, and only then resolves the futures. Under load one disk flush so s
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql.expression import UpdateBase
 
 from kvern.store import StoreFault, T
+
+_log = logging.getLogger(__name__)
 
 _GROUP = 500
 """Most entries of one transaction: bounds how long the first of them waits."""
@@ -112,6 +115,7 @@ class Journal:
             if len(group) == 1:
                 group[0].error = _fault(error)
                 return
+            _log.debug("a group of %d is redone one by one: %s", len(group), error)
             for entry in group:
                 self._commit([entry])
 
