@@ -27,10 +27,9 @@ def derived(module: str) -> str:
     body: list[ast.stmt] = []
     classes: list[ast.ClassDef] = []
     for node in tree.body[1:]:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
+        # The only `if` at the top of a module is that of the types.
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.If)):
             body.append(node)
-        elif isinstance(node, ast.If):
-            body.extend(node.body)
         elif isinstance(node, ast.ClassDef) and node.name in names:
             classes.append(node)
     own = [node.name for node in classes]
@@ -148,7 +147,7 @@ def _indented(text: str, depth: int = 1) -> str:
 def _laid_out(source: str, name: str) -> str:
     path = str(_HERE / "sync" / name)
     for arguments in (
-        ["check", "--quiet", "--fix", "--exit-zero", "--select", "F401,F811,I", "--stdin-filename", path, "-"],
+        ["check", "--quiet", "--fix", "--exit-zero", "--select", "F401,F811,I,TC005", "--stdin-filename", path, "-"],
         ["format", "--quiet", "--stdin-filename", path, "-"],
     ):
         done = subprocess.run(

@@ -6,7 +6,6 @@ import random
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from kvern.client.config import global_config
 
@@ -33,8 +32,7 @@ def is_repeatable(method: str, url: str) -> bool:
     """Whether sending a request twice does no harm, judged by its method and path; False where that is not known."""
     if method != "POST":
         return method in ("GET", "PUT", "HEAD")
-    path = urlsplit(url).path
-    path = re.sub(r"^.*/projects/[^/]+(?=/|$)", "", path)
+    path = re.sub(r"^https?://[^/]*(?:.*/projects/[^/?]+(?=[/?]|$))?", "", url).partition("?")[0]
     if _CREATES.fullmatch(path):
         return False
     return bool(_READS.fullmatch(path) or _REPEATABLE.fullmatch(path))

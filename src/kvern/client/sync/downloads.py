@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kvern.client.api.downloads import FileDownloads
 from kvern.client.identifiers import NodeId
 from kvern.client.loop import run_sync
 from kvern.client.sequences import SequenceNotStr
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class SyncFileDownloads:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from kvern.client.api.uploads import FileUploads
 from kvern.client.content import (
@@ -14,6 +13,9 @@ from kvern.client.data_classes.files import FileMetadata, FileMetadataList
 from kvern.client.data_classes.shared import GeoLocation, Label
 from kvern.client.identifiers import NodeId
 from kvern.client.loop import run_sync
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class SyncFileUploads:
