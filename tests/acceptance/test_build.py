@@ -588,6 +588,106 @@ async def test_what_a_killed_server_left_is_cleared(workshop: Workshop, index: I
     await workshop.build(OWN_SDK, url=index.url)
 
 
+# Bytecode
+
+
+def bytecode_of(revision: Revision, module: str) -> Path:
+    (found,) = revision.environment.path.glob(f"lib/python*/site-packages/__pycache__/{module}.*.pyc")
+    return found
+
+
+async def test_bytecode_is_made_once_and_linked_into_later_environments(
+    workshop: Workshop, index: Index, commands: list[tuple[str, ...]]
+) -> None:
+    index.add(wheel("big", "1.0", big__inner__x="unused", other="x = 1\n" * 1000))
+    first = await workshop.build(f"{OWN_SDK}big\n", url=index.url)
+    compiled = len([argv for argv in commands if "compiler" in " ".join(argv)])
+    second = await workshop.build(f"{OWN_SDK}big\nalpha==2.0\n", url=index.url)
+    assert compiled
+    assert first.environment.key != second.environment.key
+    assert bytecode_of(first, "other").samefile(bytecode_of(second, "other"))
+    again = [argv for argv in commands if "compiler" in " ".join(argv)][compiled:]
+    assert len(again) == 1, "only alpha was new"
+
+
+async def test_bytecode_is_not_checked_against_its_source(workshop: Workshop, index: Index) -> None:
+    """The flags of PEP 552; and the interpreter takes it."""
+    index.add(wheel("big", "1.0", other="x = 1"))
+    revision = await workshop.build(f"{OWN_SDK}big\n", url=index.url)
+    path = bytecode_of(revision, "other")
+    assert path.read_bytes()[4:8] == (1).to_bytes(4, "little")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert run(revision, "import other; print(other.__cached__, other.x)") == f"{path} 1"
+    traced = run(revision, "import other; print(other.__loader__.get_code('other').co_filename)")
+    assert traced == str(path.parent.parent / "other.py")
+
+
+async def test_bytecode_that_a_wheel_brings_is_replaced(workshop: Workshop, index: Index) -> None:
+    """Else a wheel could show one source and run another."""
+    tag = f"cpython-{workshop.runtime.removeprefix('py')}"
+    name = f"__pycache__/other.{tag}.pyc"
+    out = io.BytesIO(wheel("big", "1.0", other="x = 1")[1])
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr(name, b"not bytecode at all")
+    index.add(("big-1.0-py3-none-any.whl", out.getvalue()))
+    revision = await workshop.build(f"{OWN_SDK}big\n", url=index.url)
+    assert run(revision, "import other; print(other.x)") == "1"
+
+
+async def test_other_source_gets_other_bytecode(workshop: Workshop, index: Index) -> None:
+    index.add(wheel("big", "1.0", other="x = 1"), wheel("big", "2.0", other="x = 2"))
+    revisions = [await workshop.build(f"{OWN_SDK}big=={version}\n", url=index.url) for version in ("1.0", "2.0")]
+    assert [run(revision, "import other; print(other.x)") for revision in revisions] == ["1", "2"]
+
+
+async def test_what_is_no_module_gets_no_bytecode_and_does_no_harm(workshop: Workshop, index: Index) -> None:
+    deep = "(" * 100_000
+    index.add(wheel("big", "1.0", template="{% if %}", deep=deep, other="x = 1"))
+    revision = await workshop.build(f"{OWN_SDK}big\n", url=index.url)
+    assert run(revision, "import other; print(other.x)") == "1"
+    packages = bytecode_of(revision, "other").parent
+    assert not [path for path in packages.iterdir() if path.name.startswith(("template", "deep"))]
+
+
+async def test_the_bundles_own_modules_are_compiled(workshop: Workshop, index: Index) -> None:
+    files = {
+        "curve.py": "x = 1",
+        "deep/er.py": "y = 2",
+        "broken.py": "def (:",
+        "__pycache__/curve.cpython-399.pyc": "mine",
+    }
+    revision = await workshop.build(OWN_SDK, url=index.url, files=files)
+    tag = f"cpython-{workshop.runtime.removeprefix('py')}"
+    made = {path.relative_to(revision.code).as_posix() for path in revision.code.rglob("*.pyc")}
+    assert made == {
+        f"__pycache__/curve.{tag}.pyc",
+        f"deep/__pycache__/er.{tag}.pyc",
+        "__pycache__/curve.cpython-399.pyc",
+    }
+    source = f"import sys; sys.path.insert(0, {str(revision.code)!r}); import curve; print(curve.__cached__, curve.x)"
+    assert run(revision, source) == f"{revision.code}/__pycache__/curve.{tag}.pyc 1"
+
+
+async def test_a_redeploy_of_changed_code_does_not_touch_the_environment(
+    workshop: Workshop, index: Index, commands: list[tuple[str, ...]]
+) -> None:
+    def seen(folder: Path) -> dict[str, tuple[int, int, int]]:
+        return {
+            str(path): (status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+            for path in folder.rglob("*")
+            if (status := path.lstat())
+        }
+
+    first = await workshop.build(f"{OWN_SDK}alpha\n", url=index.url)
+    before, asked, started = seen(first.environment.path), len(index.asked), len(commands)
+    second = await workshop.build(f"{OWN_SDK}alpha\n", url=index.url, files={"curve.py": "x = 2"})
+    assert second.environment == first.environment
+    assert second.code != first.code
+    assert seen(first.environment.path) == before
+    assert len(index.asked) == asked
+    assert commands[started:] == []
+
+
 # What fails before uv is asked
 
 

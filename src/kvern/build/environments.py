@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvern.build import requirements as req
+from kvern.build.bytecode import Bytecode
 from kvern.build.errors import BuildError, InstallError
 from kvern.build.installer import Installer, Job, SourceNeededError
 from kvern.build.lock import entries
@@ -63,6 +64,7 @@ class Environments:
         folder: where they lie; made when missing.
         staging_folder: for work not done yet; on the same file system.
         installer: makes them.
+        bytecode: where their bytecode comes from.
         environ: the server's environment, see `operator_settings`.
         lock_age: seconds for which a lock is used again for the same requirements, sources and interpreter instead of
             resolving anew, so that a deploy of changed code alone asks no index. 0 to always resolve.
@@ -75,6 +77,7 @@ class Environments:
         folder: Path,
         staging_folder: Path,
         installer: Installer,
+        bytecode: Bytecode,
         environ: Mapping[str, str],
         *,
         lock_age: float,
@@ -84,6 +87,7 @@ class Environments:
         self._folder = folder
         self._staging = staging_folder
         self._installer = installer
+        self._bytecode = bytecode
         self._environ = environ
         self._lock_age = lock_age
         self._source_builds = source_builds
@@ -175,7 +179,8 @@ class Environments:
                     return ready
                 await self._installer.install(job, locked.lock, from_source=locked.from_source)
                 finished = Environment(locked.key, self._folder / locked.key, interpreter, locked.lock)
-                await asyncio.to_thread(_finish, job.environment, finished)
+                async with self._bytecode.added(job.environment, interpreter):
+                    await asyncio.to_thread(_finish, job.environment, finished)
                 return finished
 
     async def _lock(self, question: str, job: Job) -> _Locked:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import contextlib
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from kvern.build import entry_point
+from kvern.build.bytecode import cached
 from kvern.build.errors import EntryPointError
-from kvern.build.process import run, show, show_interpreter
+from kvern.build.parsers import Parsers
 from kvern.build.revision import Interpreter
-from kvern.sandbox import Box, Sandbox
 
 _LARGEST = 5_000_000
+_TOGETHER = 50_000_000
 _LISTED = 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -45,36 +48,55 @@ def locate(code: Path, function_path: str) -> str:
     return str(path)
 
 
-async def check(code: Path, handler: str, interpreter: Interpreter, sandbox: Sandbox) -> None:
+async def check(code: Path, handler: str, interpreter: Interpreter, parsers: Parsers) -> None:
     """Parse the entry file, under the interpreter that will run it, and look at its `handle`; nothing is imported.
+
+    All modules of the bundle get their bytecode on the way: nobody can write to them later, so a worker would compile
+    them anew each time.
 
     Args:
         code: the unpacked bundle.
         handler: the entry file, from `locate`.
         interpreter: what the function will run under.
-        sandbox: the parser runs in it, since a hostile source can crash a parser.
+        parsers: do it.
 
     Raises:
         EntryPointError: a syntax error, no `handle` at module level, or one with arguments that the contract does
             not know. The message names file and line.
     """
-    path = code / handler
-    if path.stat().st_size > _LARGEST:
-        raise EntryPointError(f"{handler} has {path.stat().st_size} bytes; at most {_LARGEST} are allowed.")
-    env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
-    mounts = [*show_interpreter(interpreter), *show(code)]
-    argv = [str(interpreter.executable), "-I", "-S", "-B", "-W", "ignore", "-", str(path), handler]
-    source = Path(entry_point.__file__).read_bytes()
-    lines: list[str] = []
-    box = Box(argv, env, mounts, workdir="/")
-    status = await run(sandbox.command(box), env, lines.append, stdin=source)
-    if status != 0 or not lines:
-        raise EntryPointError(
-            f"{handler} could not be parsed: the parser ended with status {status}.", "\n".join(lines)
-        )
-    fault: str = json.loads(lines[-1])
-    if fault:
-        raise EntryPointError(f"{fault}.")
+    size = (code / handler).stat().st_size
+    if size > _LARGEST:
+        raise EntryPointError(f"{handler} has {size} bytes; at most {_LARGEST} are allowed.")
+    sources = await asyncio.to_thread(_sources, code, handler)
+    parsed = await parsers.parse(interpreter, handler, sources)
+    if parsed.fault:
+        raise EntryPointError(f"{parsed.fault}.")
+    await asyncio.to_thread(_keep, code, parsed.bytecode, interpreter)
+
+
+def _sources(code: Path, handler: str) -> dict[str, bytes]:
+    """The entry file and, as far as there is room, the other modules."""
+    found = {handler: (code / handler).read_bytes()}
+    room = _TOGETHER
+    for at, folders, files in os.walk(code):
+        folders.sort()
+        for name in sorted(files):
+            path = Path(at, name)
+            size = path.stat().st_size
+            if path.suffix == ".py" and size <= min(room, _LARGEST):
+                found.setdefault(path.relative_to(code).as_posix(), path.read_bytes())
+                room -= size
+    return found
+
+
+def _keep(code: Path, bytecode: Mapping[str, bytes], interpreter: Interpreter) -> None:
+    """Put bytecode beside the modules, over what the zip may have brought."""
+    for name, content in bytecode.items():
+        path = code / cached(name, interpreter)
+        # A file in the place of the folder is the user's; without bytecode the module still works.
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
 
 
 def _there_is(code: Path, wanted: PurePosixPath) -> str:

@@ -16,7 +16,6 @@ that refuses source distributions (`source_builds=False`).
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections import deque
@@ -38,9 +37,6 @@ from kvern.sandbox import Box, Mount, Sandbox
 _SOURCE_NEEDED = re.compile(
     r"no usable wheels|building (from source|source distributions).{0,120}disabled", re.I | re.S
 )
-_SELDOM_IMPORTED = r"/tests/|/site-packages/pip/"
-"""A third to a half of all modules; without bytecode they still work."""
-
 _MESSAGE_LIMIT = 600
 _KEPT_LINES = 400
 _LOCK_LIMIT = 20_000_000
@@ -124,7 +120,7 @@ class Installer:
         return with_demanded(text, wanted.hashes)
 
     async def install(self, job: Job, lock: str, *, from_source: bool) -> None:
-        """Make `job.environment`: a virtual environment with what `lock` says, bytecode compiled.
+        """Make `job.environment`: a virtual environment with what `lock` says, without bytecode.
 
         Raises:
             InstallError: something cannot be fetched, built or installed.
@@ -141,7 +137,6 @@ class Installer:
             lines, status = await self._run(job, arguments, from_source, is_shown=True)
             if status != 0:
                 raise InstallError(f"The requirements cannot be installed: {_message(lines)}", "\n".join(lines))
-        await self._compile(job)
         if job.environment.is_symlink() or not (job.environment / "bin" / "python").is_symlink():
             raise InstallError("The requirements cannot be installed: a package has replaced the environment.")
 
@@ -216,16 +211,6 @@ class Installer:
 
         status = await run(argv, env, take)
         return list(lines), status
-
-    async def _compile(self, job: Job) -> None:
-        """Compile all modules with the bare interpreter: one that runs in the environment would obey its .pth files."""
-        env = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
-        argv = [str(job.interpreter.executable), "-I", "-S", "-W", "ignore", "-m", "compileall", "-qq"]
-        argv += ["-x", _SELDOM_IMPORTED]
-        argv += ["-j", str(min(os.cpu_count() or 1, 4)), str(job.environment / "lib")]
-        mounts = [*show_interpreter(job.interpreter), Mount(job.environment, str(job.environment), writable=True)]
-        # A module that cannot be compiled is one that cannot be imported either; packages ship such templates.
-        await run(self._sandbox.command(Box(argv, env, mounts, workdir="/")), env, lambda _: None)
 
 
 def _bundle_url(inside: Path) -> str:

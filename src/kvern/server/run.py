@@ -31,6 +31,9 @@ from kvern.store.sqlite import SqliteStore
 _CLOSE_SECONDS = 5
 """How long answers that are under way may take when the service stops."""
 
+_SPARE_PARSER = 600.0
+"""Seconds for which a started parser waits for the next deploy; it takes some 10 MB."""
+
 _log = logging.getLogger("kvern")
 
 
@@ -132,8 +135,9 @@ def _assemble(settings: Settings, store: SqliteStore, sandbox: Sandbox) -> Servi
         lock_age=settings.lock_minutes * 60,
         source_builds=settings.source_builds,
         environ={**os.environ, **_indexes(settings)},
+        spare_parser=_SPARE_PARSER,
     )
-    return Service(
+    service = Service(
         settings,
         store=store,
         blobs=LocalBlobs(data / "blobs"),
@@ -142,6 +146,8 @@ def _assemble(settings: Settings, store: SqliteStore, sandbox: Sandbox) -> Servi
         engine=LocalEngine(sandbox, data / "run", terms),
         master_key=os.environ.get("KVERN_MASTER_KEY"),
     )
+    service.on_stop(builder.close)
+    return service
 
 
 async def _stop(service: Service, drain: float, in_a_hurry: asyncio.Event) -> None:

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from kvern.build.entry_point import fault
+from kvern.build.boxed.entry_point import fault
 
 
 def check(source: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from kvern.build.errors import EntryPointError
 from kvern.build.handler import check, locate
 from kvern.build.interpreters import Interpreters
+from kvern.build.parsers import Parsers
 from kvern.build.revision import Interpreter
 from kvern.sandbox.plain import Plain
 
@@ -84,19 +85,19 @@ def test_the_message_says_when_the_zip_is_empty(tmp_path: Path) -> None:
 
 
 async def test_a_good_handler_passes(code: Path, interpreters: dict[str, Interpreter]) -> None:
-    await check(code, "src/deep/my-entry.py", next(iter(interpreters.values())), Plain())
+    await check(code, "src/deep/my-entry.py", next(iter(interpreters.values())), Parsers(Plain()))
 
 
 async def test_nothing_is_imported_or_run(code: Path, interpreters: dict[str, Interpreter]) -> None:
     (code / "handler.py").write_text("open('ran', 'w')\nimport nowhere\ndef handle(data): pass\n")
-    await check(code, "handler.py", next(iter(interpreters.values())), Plain())
+    await check(code, "handler.py", next(iter(interpreters.values())), Parsers(Plain()))
     assert not (code / "ran").exists()
 
 
 async def test_a_fault_is_one_sentence(code: Path, interpreters: dict[str, Interpreter]) -> None:
     (code / "handler.py").write_text("def handle(event): pass\n")
     with pytest.raises(EntryPointError) as caught:
-        await check(code, "handler.py", next(iter(interpreters.values())), Plain())
+        await check(code, "handler.py", next(iter(interpreters.values())), Parsers(Plain()))
     assert caught.value.message == (
         "handler.py, line 1: `handle` takes `event`; it may only take client, data, secrets, function_call_info."
     )
@@ -108,9 +109,9 @@ async def test_syntax_is_that_of_the_functions_interpreter(code: Path, interpret
     for runtime, interpreter in interpreters.items():
         if runtime == "py310":
             with pytest.raises(EntryPointError, match=r"Syntax error in handler\.py, line 3"):
-                await check(code, "handler.py", interpreter, Plain())
+                await check(code, "handler.py", interpreter, Parsers(Plain()))
         else:
-            await check(code, "handler.py", interpreter, Plain())
+            await check(code, "handler.py", interpreter, Parsers(Plain()))
 
 
 async def test_modules_of_the_bundle_cannot_stand_in_for_the_parsers(
@@ -118,11 +119,11 @@ async def test_modules_of_the_bundle_cannot_stand_in_for_the_parsers(
 ) -> None:
     for name in ("ast.py", "json.py", "pathlib.py"):
         (code / name).write_text("raise SystemExit(3)")
-    await check(code, "handler.py", next(iter(interpreters.values())), Plain())
+    await check(code, "handler.py", next(iter(interpreters.values())), Parsers(Plain()))
 
 
 async def test_a_huge_entry_file_is_not_parsed(code: Path, interpreters: dict[str, Interpreter]) -> None:
     with (code / "handler.py").open("wb") as file:
         file.truncate(5_000_001)
     with pytest.raises(EntryPointError, match="at most 5000000 are allowed"):
-        await check(code, "handler.py", next(iter(interpreters.values())), Plain())
+        await check(code, "handler.py", next(iter(interpreters.values())), Parsers(Plain()))

@@ -1,15 +1,8 @@
-"""Finds `handle` in a source file without importing it.
-
-Runs under the function's own interpreter, since syntax differs between series: standard library only, Python 3.10 and
-newer, no import of kvern. `handler.py` hands this file's text to that interpreter.
-"""
+"""Finds `handle` in a source file without importing it, under the function's own interpreter: syntax differs."""
 
 from __future__ import annotations
 
 import ast
-import json
-import sys
-from pathlib import Path
 
 ALLOWED = ("client", "data", "secrets", "function_call_info")
 """The arguments that a `handle` may take; all are passed by keyword (contract 11.3)."""
@@ -135,13 +128,3 @@ def _unfit(binding: ast.stmt | ast.expr) -> str:
         if argument.arg not in ALLOWED:
             return f"`handle` takes `{argument.arg}`; it may only take {allowed}"
     return ""
-
-
-def main() -> None:
-    """Print, as JSON, the fault of the file named by the first argument; the second is what messages call it."""
-    path, name = sys.argv[1:]
-    print(json.dumps(fault(Path(path).read_bytes(), name)))
-
-
-if __name__ == "__main__":
-    main()
