@@ -42,10 +42,10 @@ class AsyncCogniteClient(MadeFromSettings):
             from kvern.client.discovery import found_config
 
             config = found_config()
-        self.transport = Transport(config)
-        self.functions = FunctionsAPI(self)
-        self.files = FilesAPI(self)
-        self.iam = IAMAPI(self)
+        self.transport: Transport = Transport(config)
+        self.functions: FunctionsAPI = FunctionsAPI(self)
+        self.files: FilesAPI = FilesAPI(self)
+        self.iam: IAMAPI = IAMAPI(self)
         self._sync_client: CogniteClient | None = None
 
     def __getstate__(self) -> dict[str, Any]:

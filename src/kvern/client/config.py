@@ -54,7 +54,7 @@ class GlobalConfig:
         GlobalConfig._made = True
         self.default_client_config: ClientConfig | None = None
         self.disable_gzip = False
-        self.disable_pypi_version_check = True
+        self.disable_pypi_version_check = False
         self.status_forcelist: set[int] = {429, 502, 503, 504}
         self.max_retries = 10
         self.max_retries_connect = 3
@@ -141,7 +141,7 @@ def _is_count(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-global_config = GlobalConfig()
+global_config: GlobalConfig = GlobalConfig()
 
 
 class ClientConfig:
@@ -181,11 +181,12 @@ class ClientConfig:
         self.client_name = client_name
         self.project = project
         self.credentials = credentials
-        self.api_subversion = api_subversion or API_SUBVERSION
+        self.api_subversion: str = api_subversion or API_SUBVERSION
+        self.base_url: str
         self.base_url, self._cluster = _address(base_url, cluster)
-        self.headers = headers or {}
-        self.timeout = timeout or 60
-        self.file_transfer_timeout = file_transfer_timeout or 600
+        self.headers: dict[str, str] = headers or {}
+        self.timeout: int = timeout or 60
+        self.file_transfer_timeout: int = file_transfer_timeout or 600
         if debug:
             self.debug = True
 

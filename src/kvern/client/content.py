@@ -135,6 +135,19 @@ async def put_content(
     headers: dict[str, str],
     progress: Progress | None = None,
 ) -> None:
+    """Sends content to an upload URL.
+
+    Args:
+        client: The client.
+        url: The URL.
+        content: The content.
+        size: Its length in bytes, if known.
+        headers: Further headers.
+        progress: Where to show how far it is.
+
+    Raises:
+        CogniteFileUploadError: when the storage refuses the content.
+    """
     body, repeatable = _body(content, progress)
     if size is not None:
         headers = {**headers, "Content-Length": str(size)}

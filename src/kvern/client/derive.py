@@ -95,10 +95,10 @@ def _parts(node: ast.ClassDef) -> list[str]:
     for method in node.body:
         if isinstance(method, ast.FunctionDef) and method.name == "__init__":
             return [
-                f"self.{line.targets[0].attr} = Sync{line.value.func.id}(api.{line.targets[0].attr})"
+                f"self.{line.target.attr}: Sync{line.value.func.id} = Sync{line.value.func.id}(api.{line.target.attr})"
                 for line in method.body
-                if isinstance(line, ast.Assign)
-                and isinstance(line.targets[0], ast.Attribute)
+                if isinstance(line, ast.AnnAssign)
+                and isinstance(line.target, ast.Attribute)
                 and isinstance(line.value, ast.Call)
                 and isinstance(line.value.func, ast.Name)
             ]

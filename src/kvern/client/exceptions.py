@@ -127,10 +127,10 @@ class CogniteMultiException(CogniteException):
         unknown: list[Any] | None = None,
         skipped: list[Any] | None = None,
     ) -> None:
-        self.successful = successful or []
-        self.failed = failed or []
-        self.unknown = unknown or []
-        self.skipped = skipped or []
+        self.successful: list[Any] = successful or []
+        self.failed: list[Any] = failed or []
+        self.unknown: list[Any] = unknown or []
+        self.skipped: list[Any] = skipped or []
 
     def _summary(self) -> str:
         if not (self.successful or self.failed or self.unknown or self.skipped):
@@ -271,7 +271,9 @@ class CogniteImportError(CogniteException, ImportError):
 
     def __init__(self, module: str, message: str | None = None) -> None:
         self.module = module
-        self.message = message or f"This needs the package {module!r}, which is not installed: pip install {module}"
+        self.message: str = (
+            message or f"This needs the package {module!r}, which is not installed: pip install {module}"
+        )
         super().__init__(self.message)
 
     def __str__(self) -> str:

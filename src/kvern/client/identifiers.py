@@ -104,7 +104,7 @@ class Identifiers:
             _instance_ids(instance_ids, f"{prefix}instance_id"),
         ]
         self.values: list[Primitive] = [value for values, _ in given for value in values]
-        self.is_single = len(self.values) == 1 and any(single for _, single in given)
+        self.is_single: bool = len(self.values) == 1 and any(single for _, single in given)
         self._prefix = prefix
 
     def single(self) -> Primitive:

@@ -46,7 +46,7 @@ class Redirect:
         self._answers = answers
         self._server = HTTPServer(("localhost", port), Handler)
         self._server.timeout = 1
-        self.url = f"http://localhost:{self._server.server_address[1]}"
+        self.url: str = f"http://localhost:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         return self

@@ -43,8 +43,8 @@ class Tries:
 
     def __init__(self, repeatable: bool) -> None:
         self.repeatable = repeatable
-        self.total = 0
-        self.why = ""
+        self.total: int = 0
+        self.why: str = ""
         self._unconnected = 0
         self._delays = back_off(0.5, float(global_config.max_retry_backoff), 0.1)
 

@@ -36,9 +36,9 @@ class CogniteClient(MadeFromSettings):
 
     def __init__(self, config: ClientConfig | None = None) -> None:
         self._async_client = AsyncCogniteClient(config)
-        self.functions = SyncFunctionsAPI(self._async_client.functions)
-        self.files = SyncFilesAPI(self._async_client.files)
-        self.iam = SyncIAMAPI(self._async_client.iam)
+        self.functions: SyncFunctionsAPI = SyncFunctionsAPI(self._async_client.functions)
+        self.files: SyncFilesAPI = SyncFilesAPI(self._async_client.files)
+        self.iam: SyncIAMAPI = SyncIAMAPI(self._async_client.iam)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"config": self.config}

@@ -41,7 +41,7 @@ def http_options() -> dict[str, Any]:
     return {"verify": verify, "proxy": global_config.proxy}
 
 
-class _Pools:
+class Pools:
     """One pool of connections for each event loop: connections belong to the loop that opened them."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ def new_http_client(connections: int) -> httpx2.AsyncClient:
     )
 
 
-pools = _Pools()
+pools: Pools = Pools()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pools.forget)
 

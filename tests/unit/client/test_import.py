@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+import pkgutil
 import subprocess
 import sys
 
+import kvern.client
 from kvern.client import derive
 
 HEAVY = [
@@ -53,3 +57,18 @@ def test_the_client_needs_nothing_else_of_kvern() -> None:
 
 def test_the_synchronous_api_is_current() -> None:
     assert derive.main(check=True) == 0
+
+
+def test_everything_public_tells_what_it_is_for() -> None:
+    untold: list[str] = []
+    for info in pkgutil.walk_packages(kvern.client.__path__, "kvern.client."):
+        module = importlib.import_module(info.name)
+        untold += [] if module.__doc__ else [info.name]
+        for name, thing in vars(module).items():
+            if name.startswith("_") or getattr(thing, "__module__", None) != info.name:
+                continue
+            untold += [] if inspect.getdoc(thing) else [f"{info.name}.{name}"]
+            for method, function in vars(thing).items() if inspect.isclass(thing) else ():
+                if inspect.isfunction(function) and not method.startswith("_") and not function.__doc__:
+                    untold.append(f"{info.name}.{name}.{method}")
+    assert untold == []

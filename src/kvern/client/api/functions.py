@@ -45,8 +45,8 @@ class FunctionsAPI(APIClient):
 
     def __init__(self, client: AsyncCogniteClient) -> None:
         super().__init__(client)
-        self.calls = FunctionCallsAPI(client)
-        self.schedules = FunctionSchedulesAPI(client)
+        self.calls: FunctionCallsAPI = FunctionCallsAPI(client)
+        self.schedules: FunctionSchedulesAPI = FunctionSchedulesAPI(client)
 
     @overload
     def __call__(

@@ -155,5 +155,5 @@ class IAMAPI(APIClient):
 
     def __init__(self, client: AsyncCogniteClient) -> None:
         super().__init__(client)
-        self.sessions = SessionsAPI(client)
-        self.token = TokenAPI(client)
+        self.sessions: SessionsAPI = SessionsAPI(client)
+        self.token: TokenAPI = TokenAPI(client)

@@ -85,7 +85,7 @@ def _wire_fields(cls: type[CogniteResource]) -> tuple[tuple[str, str, bool], ...
     return tuple((name, to_camel_case(name), index < required) for index, name in enumerate(names))
 
 
-class CogniteResource(ABC):  # noqa: B024 (its subclasses are what is made)
+class CogniteResource(ABC):
     """Base of everything that the API sends or takes."""
 
     _LIST_CLASS: ClassVar[type[CogniteResourceList[Any]] | None] = None
@@ -93,7 +93,7 @@ class CogniteResource(ABC):  # noqa: B024 (its subclasses are what is made)
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.dump() == cast("CogniteResource", other).dump()
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
+    __hash__: ClassVar[None]  # pyright: ignore[reportIncompatibleMethodOverride] (they can change)
 
     def __str__(self) -> str:
         return shown_json(redacted(shown_with_dates(self.dump(camel_case=False))))
@@ -261,7 +261,7 @@ class CogniteResourceList(UserList[T_CogniteResource], Generic[T_CogniteResource
     def __eq__(self, other: object) -> bool:
         return self.data == (cast("UserList[Any]", other).data if isinstance(other, UserList) else other)
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
+    __hash__: ClassVar[None]  # pyright: ignore[reportIncompatibleMethodOverride] (they can change)
 
     def extend(self, other: Iterable[T_CogniteResource]) -> None:
         """Appends resources; `ValueError` when one of them has an id that the list holds already."""
@@ -384,13 +384,13 @@ class WriteableCogniteResourceList(
         """What to send in order to create the same again."""
 
 
-class CogniteFilter(ABC):  # noqa: B024 (its subclasses are what is made)
+class CogniteFilter(ABC):
     """Base of what narrows a list down."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.dump() == cast("CogniteFilter", other).dump()
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
+    __hash__: ClassVar[None]  # pyright: ignore[reportIncompatibleMethodOverride] (they can change)
 
     def __str__(self) -> str:
         return shown_json(shown_with_dates(self.dump(camel_case=False)))

@@ -231,7 +231,7 @@ class UnknownAcl(Capability):
         words = {str(action).title().replace(" ", ""): action for action in raw_data.get("actions", ())}
         super().__init__(list(enum.Enum("Action", words)) if words else [], Scope.load(raw_data["scope"]))
         self._name = capability_name
-        self.raw_data = {capability_name: dict(raw_data)}
+        self.raw_data: dict[str, dict[str, Any]] = {capability_name: dict(raw_data)}
 
     @property
     def capability_name(self) -> str:

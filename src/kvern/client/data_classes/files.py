@@ -77,7 +77,7 @@ class FileMetadataCore(WriteableCogniteResource["FileMetadataWrite"], ABC):
         self.metadata = metadata
         self.asset_ids = asset_ids
         self.data_set_id = data_set_id
-        self.labels = labels_of(labels)
+        self.labels: list[Label] | None = labels_of(labels)
         self.geo_location = geo_location
         self.source_created_time = source_created_time
         self.source_modified_time = source_modified_time

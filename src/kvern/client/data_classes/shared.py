@@ -32,8 +32,8 @@ class TimestampRange(CogniteResource):
         min: int | float | str | datetime | None = None,
         **_: Any,
     ) -> None:
-        self.max = timestamp_to_ms(max) if max is not None else None
-        self.min = timestamp_to_ms(min) if min is not None else None
+        self.max: int | None = timestamp_to_ms(max) if max is not None else None
+        self.min: int | None = timestamp_to_ms(min) if min is not None else None
 
 
 def _checked_geometry(kind: str) -> None:
@@ -59,7 +59,7 @@ class Geometry(CogniteResource):
         _checked_geometry(type)
         self.type = type
         self.coordinates = coordinates
-        self.geometries = list(geometries) if geometries else None
+        self.geometries: list[Geometry] | None = list(geometries) if geometries else None
 
     @classmethod
     def _load_field(cls, name: str, value: Any) -> Any:

@@ -32,8 +32,8 @@ class SyncFunctionsAPI:
 
     def __init__(self, api: FunctionsAPI) -> None:
         self.__api = api
-        self.calls = SyncFunctionCallsAPI(api.calls)
-        self.schedules = SyncFunctionSchedulesAPI(api.schedules)
+        self.calls: SyncFunctionCallsAPI = SyncFunctionCallsAPI(api.calls)
+        self.schedules: SyncFunctionSchedulesAPI = SyncFunctionSchedulesAPI(api.schedules)
 
     @overload
     def __call__(

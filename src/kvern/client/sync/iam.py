@@ -125,5 +125,5 @@ class SyncIAMAPI:
 
     def __init__(self, api: IAMAPI) -> None:
         self.__api = api
-        self.sessions = SyncSessionsAPI(api.sessions)
-        self.token = SyncTokenAPI(api.token)
+        self.sessions: SyncSessionsAPI = SyncSessionsAPI(api.sessions)
+        self.token: SyncTokenAPI = SyncTokenAPI(api.token)
