@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -23,12 +24,16 @@ def official_python() -> Path:
     folder = ROOT / ".make" / "test-parity"
     stamp = folder / OFFICIAL
     python = folder / "bin" / "python"
-    if not stamp.exists():
-        uv = str(Path(sys.executable).parent / "uv")
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-        packages = [OFFICIAL, "pandas", "pyyaml", "msgspec"]
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
-        stamp.touch()
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "test-parity.lock").open("w") as lock:
+        # Tests may run in several processes at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists():
+            uv = str(Path(sys.executable).parent / "uv")
+            subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+            packages = [OFFICIAL, "pandas", "pyyaml", "msgspec"]
+            subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
+            stamp.touch()
     return python
 
 
