@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _BODY_SLACK = 1_000_000
 """Bytes that a body may have beside `data`."""
+
+_DIGITS_MOST = 16
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +75,23 @@ def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
     return endpoint
 
 
+class _Number(Convertor[int]):
+    """A whole number in a path. One of more digits than an id can have is 0, which is no id."""
+
+    regex = "[0-9]+"
+
+    def convert(self, value: str) -> int:
+        return int(value) if len(value) <= _DIGITS_MOST else 0
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", _Number())
+
+
 def _full(path: str) -> str:
+    path = path.replace(":int}", ":number}")  # Starlette's own does not bear more than 4300 digits
     return path[1:] if path.startswith("//") else f"/api/v1/projects/{{project}}{path}"
 
 

@@ -16,7 +16,7 @@ _IN_PLACE = (
     ),
     (
         re.compile(r"securitycategories(/|$)"),
-        "There are no security categories here: put files into data sets, and limit filesAcl to those by `datasetScope`",
+        "There are no security categories here: keep files in data sets, and limit filesAcl to those by `datasetScope`",
     ),
     (
         re.compile(r"datasets/(aggregate|delete)$"),

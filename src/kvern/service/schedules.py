@@ -28,7 +28,7 @@ from kvern.store import Store, StoreFault, schedules
 from kvern.store.schedules import ScheduleRecord
 from kvern.wire import schedules as wire
 from kvern.wire.base import ByIdOrExternalId, page_size
-from kvern.wire.errors import InvalidError, NotFoundError, UnknownItemsError
+from kvern.wire.errors import InvalidError, NotFoundError, TooLargeError, UnknownItemsError
 
 LIST_MOST = 10_000
 
@@ -48,6 +48,8 @@ class Schedules:
         self._sessions = sessions
         self._settings = settings
         self._live: dict[int, ScheduleRecord] = {}
+        self._arriving: list[tuple[str, LiveFunction]] = []
+        """Project and function of schedules that are being written: they count before they are here."""
         self._due: list[tuple[int, int]] = []
         self._changed = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
@@ -82,14 +84,26 @@ class Schedules:
         Raises:
             InvalidError: the cron expression is not good, the function is unknown, there are too many schedules, or
                 the nonce cannot be bound.
+            TooLargeError: `data` is larger than a call takes.
         """
         check_cron(wanted.cron_expression)
+        size = len(wanted.input_data() or b"")
+        most = self._settings.megabytes(self._settings.data_limit_mb)
+        if size > most:
+            raise TooLargeError(f"Expected at most {most} bytes of data, given {size}")
         project = principal.project
-        item = ByIdOrExternalId(id=wanted.function_id, external_id=wanted.function_external_id)
-        function = self._functions.find(project, item)
+        function = self._functions.find(project, _named(wanted))
         if function is None or function.deleted:
-            raise InvalidError(f"Expected an existing function, given {item.as_dict()}", missing=[item.as_dict()])
+            raise _unknown_function(wanted)
         self._check_room(project, function)
+        self._arriving.append((project, function))
+        try:
+            return await self._create(principal, function, wanted)
+        finally:
+            self._arriving.remove((project, function))
+
+    async def _create(self, principal: Principal, function: LiveFunction, wanted: wire.ScheduleWrite) -> wire.Schedule:
+        project = principal.project
         if wanted.nonce is not None:
             session, bound = self._sessions.bind(project, wanted.nonce)
         else:
@@ -111,17 +125,18 @@ class Schedules:
             await self._store.transact(lambda connection: schedules.add(connection, record))
         if function.deleted:  # meanwhile; what was just written goes with the function
             await self._sessions.end(record.session_id, "CANCELLED")
-            raise InvalidError(f"Expected an existing function, given {item.as_dict()}", missing=[item.as_dict()])
+            raise _unknown_function(wanted)
         self._hold(record, record.created_time)
         return shown(record)
 
     def _check_room(self, project: str, function: LiveFunction) -> None:
         ours = [record for record in self._live.values() if record.project == project]
-        if len(ours) >= self._settings.max_schedules:
+        arriving = [one for there, one in self._arriving if there == project]
+        if len(ours) + len(arriving) >= self._settings.max_schedules:
             raise InvalidError(
                 f"Expected at most {self._settings.max_schedules} schedules in a project; delete one first"
             )
-        theirs = sum(1 for record in ours if record.function_id == function.record.id)
+        theirs = sum(1 for record in ours if record.function_id == function.record.id) + arriving.count(function)
         if theirs >= self._settings.max_function_schedules:
             raise InvalidError(
                 f"Expected at most {self._settings.max_function_schedules} schedules of a function; delete one first"
@@ -230,6 +245,15 @@ class Schedules:
             await self._calls.fire(function, record, due)
         except StoreFault as error:
             _log.error("schedule %s could not make its call of %s: %s", record.id, due, error)
+
+
+def _named(wanted: wire.ScheduleWrite) -> ByIdOrExternalId:
+    return ByIdOrExternalId(id=wanted.function_id, external_id=wanted.function_external_id)
+
+
+def _unknown_function(wanted: wire.ScheduleWrite) -> InvalidError:
+    named = _named(wanted).as_dict()
+    return InvalidError(f"Expected an existing function, given {named}", missing=[named])
 
 
 def shown(record: ScheduleRecord) -> wire.Schedule:
