@@ -33,6 +33,7 @@ from kvern.store.sqlite import SqliteStore
 from kvern.wire import files as wire_files
 from kvern.wire import functions as wire_functions
 from kvern.wire import schedules as wire_schedules
+from kvern.wire import sessions as wire_sessions
 from kvern.wire.base import encode
 
 PROJECT = "plant"
@@ -370,10 +371,13 @@ class Plant:
         return await self.service.history.get(PROJECT, function.record.id, live.record.id)
 
     async def schedule(self, function: LiveFunction, cron: str = "* * * * *", **fields: Any) -> wire_schedules.Schedule:
-        wanted = wire_schedules.ScheduleWrite(
-            name=fields.pop("name", "a schedule"), cron_expression=cron, function_id=function.record.id, **fields
-        )
-        return await self.service.schedules.create(fields.pop("who", self.who), wanted)
+        """A schedule; with a session of its own, as clients make one, unless `nonce` says otherwise."""
+        who = fields.pop("who", self.who)
+        if "nonce" not in fields:
+            wanted = wire_sessions.SessionWrite(token_exchange=True)
+            fields["nonce"] = (await self.service.sessions.create(who, wanted)).nonce
+        named = {"function_id": function.record.id, "cron_expression": cron, "name": "a schedule", **fields}
+        return await self.service.schedules.create(who, wire_schedules.ScheduleWrite(**named))
 
     async def calls_of(self, function: LiveFunction) -> list[CallRecord]:
         """All calls, oldest first."""

@@ -437,7 +437,7 @@ async def test_a_function_that_is_being_deleted_takes_no_calls_nor_schedules(p: 
         with pytest.raises(InvalidError):
             await p.call(function)
         with pytest.raises(InvalidError):
-            await p.schedule(function)
+            await p.schedule(function, nonce=None)
     await deleting
 
 
