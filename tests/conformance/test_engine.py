@@ -728,6 +728,184 @@ async def test_loading_for_ever_is_stopped(sandbox: Sandbox, environment: Enviro
     await engine.stop()
 
 
+# What the zygote loads
+
+
+@pytest.fixture
+def packages(bench: Bench, tmp_path: Path) -> Callable[..., Environment]:
+    """Makes an environment of its own with modules of these names and sources."""
+
+    def make(**modules: str) -> Environment:
+        path = tmp_path / "own"
+        venv.create(path, symlinks=True)
+        site = next(path.glob("lib/python*/site-packages"))
+        for name, text in modules.items():
+            (site / f"{name}.py").write_text(textwrap.dedent(text))
+        return Environment("own", path, bench.environment.interpreter, "")
+
+    return make
+
+
+async def pids_of(bench: Bench, function: Revision) -> list[list[Any]]:
+    return [result.value for result in await asyncio.gather(*(bench.call(function) for _ in range(3)))]
+
+
+ASK = """
+    import os, time
+    import third
+    def handle(data):
+        import inner
+        time.sleep(0.2)
+        return [os.getpid(), third.PID, inner.PID]
+"""
+
+
+async def test_third_party_modules_are_loaded_once_and_shared_by_workers(bench: Bench, packages: Any) -> None:
+    environment = packages(third="import os\nPID = os.getpid()", inner="import os\nPID = os.getpid()")
+    function = bench.function(ASK, environment=environment)
+    answers = await pids_of(bench, function)
+    assert len({own for own, _, _ in answers}) == 3
+    zygote = {pid for _, *loaded in answers for pid in loaded}
+    assert len(zygote) == 1
+    assert zygote.isdisjoint(own for own, _, _ in answers)
+
+
+async def test_the_bundles_own_modules_are_loaded_by_each_worker(bench: Bench, packages: Any) -> None:
+    function = bench.function(
+        ASK, environment=packages(inner="PID = 0"), files={"third.py": "import os\nPID = os.getpid()"}
+    )
+    for own, loaded, _ in await pids_of(bench, function):
+        assert own == loaded
+
+
+MISBEHAVIOUR = {
+    "threads": ("import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "threads"),
+    "socket": ("import socket\nS = socket.socket()", "opens socket:"),
+    "pipe": ("import os\nos.pipe()", "opens pipe:"),
+    "file": ("F = open(__file__)", "bad.py"),
+    "child": ("import subprocess\nP = subprocess.Popen(['/bin/sleep', '60'])", "processes"),
+    "raises": ("import sys\nif 'handler' not in sys.modules: raise ValueError('not here')", "ValueError: not here"),
+    "leaves": ("import os, sys\nif 'handler' not in sys.modules: os._exit(3)", "left with status"),
+    "crashes": ("import ctypes, sys\nif 'handler' not in sys.modules: ctypes.string_at(0)", "while it was loaded"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MISBEHAVIOUR)
+async def test_a_package_that_no_zygote_can_have_is_left_to_the_workers(
+    bench: Bench, packages: Any, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    text, why = MISBEHAVIOUR[kind]
+    environment = packages(third="import os\nPID = os.getpid()", bad=f"{text}\nimport os\nPID = os.getpid()")
+    source = "import os, third, bad\ndef handle(data): return [os.getpid(), third.PID, bad.PID]"
+    function = bench.function(source, environment=environment)
+    with caplog.at_level("INFO", logger="kvern"):
+        own, good, bad = (await bench.call(function)).value
+    assert own == bad
+    assert own != good, "the others are loaded in the zygote all the same"
+    [line] = [record.getMessage() for record in caplog.records if "left to the workers" in record.getMessage()]
+    assert "bad is left" in line
+    assert why in line
+    await bench.engine.stop()
+    caplog.clear()
+    await bench.engine.start()
+    with caplog.at_level("INFO", logger="kvern"):
+        assert (await bench.call(function)).verdict is Verdict.RETURNED
+    assert not any("left to the workers" in record.getMessage() for record in caplog.records), "it is remembered"
+
+
+async def test_a_package_that_takes_too_long_is_left_to_the_workers(
+    sandbox: Sandbox, environment: Environment, tmp_path: Path
+) -> None:
+    engine = LocalEngine(sandbox, tmp_path / "run", Terms(load_timeout=1.0))
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, sandbox)
+    path = next(environment.path.glob("lib/python*/site-packages")) / "kvern_slow.py"
+    path.write_text("import sys, time\nif 'handler' not in sys.modules: time.sleep(60)")
+    assert (await bench.call("import kvern_slow\ndef handle(data): return 1")).value == 1
+    await engine.stop()
+
+
+async def test_many_bad_packages_end_in_a_zygote_that_loads_none(bench: Bench, packages: Any) -> None:
+    bad = {f"bad{n}": "import os; os.pipe(); PID = os.getpid()" for n in range(6)}
+    source = f"import os, {', '.join(bad)}\ndef handle(data): return os.getpid() == bad5.PID"
+    assert (await bench.call(bench.function(source, environment=packages(**bad)))).value is True
+
+
+async def test_a_package_of_the_same_name_as_a_module_of_the_bundle_does_not_take_its_place(
+    bench: Bench, packages: Any
+) -> None:
+    environment = packages(third="import same", same="N = 'of the environment'")
+    source = "import third, same\ndef handle(data): return same.N"
+    function = bench.function(source, environment=environment, files={"same.py": "N = 'of the bundle'"})
+    assert (await bench.call(function)).value == "of the bundle"
+
+
+async def test_a_missing_package_that_the_handler_can_do_without(bench: Bench) -> None:
+    source = "try:\n    import no_such_thing\nexcept ImportError:\n    no_such_thing = 'none'\ndef handle(data): return no_such_thing"
+    assert (await bench.call(source)).value == "none"
+
+
+async def test_what_packages_print_when_they_are_loaded_comes_with_each_workers_first_call(
+    bench: Bench, packages: Any
+) -> None:
+    environment = packages(third="import logging, sys\nprint('third loads'); H = logging.StreamHandler()")
+    source = """
+        import third, time
+        print("handler loads")
+        def handle(data):
+            time.sleep(0.2)
+            print("called", file=third.H.stream)
+    """
+    function = bench.function(source, environment=environment)
+    await bench.engine.prepare(function)
+    whole = ["third loads", "handler loads", "called"]
+    results = await asyncio.gather(bench.call(function), bench.call(function))
+    assert [result.lines for result in results] == [whole, whole]
+    assert (await bench.call(function)).lines == ["called"]
+
+
+async def test_environment_variables_of_the_function_are_there_when_packages_are_loaded(
+    bench: Bench, packages: Any
+) -> None:
+    environment = packages(third="import os\nMODE = os.environ['MODE']")
+    source = "import third\ndef handle(data): return third.MODE"
+    assert (
+        await bench.call(bench.function(source, environment=environment, env_vars={"MODE": "fast"}))
+    ).value == "fast"
+
+
+async def test_workers_draw_random_numbers_of_their_own(bench: Bench) -> None:
+    source = """
+        import random, secrets, tempfile, time, uuid
+        def handle(data):
+            time.sleep(0.2)
+            return [random.random(), uuid.uuid4().hex, secrets.token_hex(), next(tempfile._get_candidate_names())]
+    """
+    function = bench.function(source)
+    answers = [result.value for result in await asyncio.gather(*(bench.call(function) for _ in range(3)))]
+    for drawn in zip(*answers, strict=True):
+        assert len(set(drawn)) == 3
+
+
+async def test_the_zygote_is_held_to_the_functions_memory(bench: Bench, packages: Any) -> None:
+    if cgroups.find() is None:
+        pytest.skip("the watchdog's looks are too far apart for this")
+    environment = packages(
+        fat="import sys\nif 'handler' not in sys.modules: x = [bytearray(8_000_000) for _ in range(100)]"
+    )
+    function = bench.function("import fat\ndef handle(data): return 1", environment=environment, memory=200 * MEGA)
+    assert (await bench.call(function)).value == 1
+
+
+async def test_modules_of_the_bundle_show_their_lines_in_a_trace(bench: Bench) -> None:
+    function = bench.function(
+        "import deep\ndef handle(data): deep.fail()", files={"deep.py": "def fail():\n    1 / 0  # here"}
+    )
+    result = await bench.call(function)
+    assert "1 / 0  # here" in result.outcome.trace
+    assert 'deep.py", line 2, in fail' in result.outcome.trace
+
+
 # Time, and ends from outside
 
 

@@ -48,6 +48,7 @@ class LocalEngine:
         hierarchy = cgroups.find() if control_groups else None
         self._limits = Limits(allowance or Allowance(), hierarchy)
         self._hosts: dict[str, Host] = {}
+        self._left: dict[str, dict[str, str]] = {}  # by revision: packages that no zygote of it can have, and why
         self._calls: dict[int, Host] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -129,11 +130,14 @@ class LocalEngine:
         ended = EndedError(Verdict.CANCELLED, "the function was deleted while the call ran")
         mine = [host for host in self._hosts.values() if host.revision.function_id == function_id]
         await asyncio.gather(*(self._remove(host, ended) for host in mine))
+        for host in mine:
+            self._left.pop(host.revision.id, None)
 
     def _host(self, revision: Revision) -> Host:
         host = self._hosts.get(revision.id)
         if host is None:
-            host = Host(revision, self._sandbox, self._limits, self._terms, self._folder)
+            left = self._left.setdefault(revision.id, {})
+            host = Host(revision, self._sandbox, self._limits, self._terms, self._folder, left)
             self._hosts[revision.id] = host
         host.last_used = asyncio.get_running_loop().time()
         return host

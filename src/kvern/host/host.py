@@ -14,7 +14,7 @@ from kvern.host.call import HandlerError, Order, Outcome, Verdict
 from kvern.host.limits import Limits
 from kvern.host.lines import Lines
 from kvern.host.worker import NotLoadedError, Worker
-from kvern.host.zygote import BoxDiedError, BoxError, Zygote
+from kvern.host.zygote import BoxDiedError, BoxError, SpoiledError, Zygote
 from kvern.sandbox import Sandbox
 
 DEATHS = 3
@@ -70,6 +70,7 @@ class Host:
         limits: make the workers' seats.
         terms: how it behaves.
         folder: below which a box may have a folder.
+        left: packages that its zygote must leave to the workers, and why; grows as they are found out.
     """
 
     revision: Revision
@@ -77,6 +78,7 @@ class Host:
     limits: Limits
     terms: Terms
     folder: Path
+    left: dict[str, str]
     last_used: float = 0.0
     _zygote: Zygote | None = None
     _workers: dict[int, Worker] = field(default_factory=dict[int, Worker])
@@ -212,6 +214,8 @@ class Host:
 
     def look(self) -> None:
         """Have the watchdog look at each worker."""
+        if self._zygote is not None:
+            self._zygote.look()
         for worker in list(self._workers.values()):
             worker.look()
 
@@ -287,19 +291,36 @@ class Host:
 
     async def _fork(self) -> Worker:
         try:
-            if self._zygote is None:
-                folder = self.folder / f"{self.revision.id}-{os.urandom(4).hex()}"
-                self._zygote = Zygote(
-                    self.sandbox, self.revision, folder, self._on_exit, self._on_unforked, self._on_box_death
-                )
-            zygote = self._zygote
-            await zygote.ready()
+            zygote = await self._ready_zygote()
         finally:
             self._unforked -= 1
         number = next(self._numbers)
         worker = Worker(number, self.revision, self.limits, zygote, self._free, self._on_gone)
         self._workers[number] = worker
         return worker
+
+    async def _ready_zygote(self) -> Zygote:
+        while True:
+            if self._zygote is None:
+                self._zygote = Zygote(
+                    self.sandbox,
+                    self.revision,
+                    self.limits,
+                    self.folder / f"{self.revision.id}-{os.urandom(4).hex()}",
+                    self.left,
+                    self.terms.load_timeout,
+                    self._on_exit,
+                    self._on_unforked,
+                    self._on_box_death,
+                )
+            zygote = self._zygote
+            try:
+                await zygote.ready()
+            except SpoiledError:
+                if self._stopped is not None:
+                    raise
+            else:
+                return zygote
 
     def _on_exit(self, number: int, status: int) -> None:
         worker = self._workers.get(number)
@@ -312,6 +333,8 @@ class Host:
             self._keep(worker.exited(None, message))
 
     def _on_box_death(self, reason: str) -> None:
+        if self._zygote is not None:
+            self._keep(asyncio.get_running_loop().create_task(self._zygote.gone()))
         self._zygote = None
         for worker in list(self._workers.values()):
             self._keep(worker.exited(None, reason))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import dataclass
 
@@ -111,6 +112,13 @@ class Seat:
             except OSError:
                 self.group.remove()
                 self.group = None
+
+    def rouse(self, pid: int) -> None:
+        """Put `pid`, which sits here, where it is: what the kernel does for this makes the next `add` quick."""
+        group = self.group
+        if group is not None:
+            with contextlib.suppress(OSError):
+                group.add(pid)
 
     @property
     def watched(self) -> bool:

@@ -94,6 +94,7 @@ class Worker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answers = Answers()
         self._connecting = False
+        self._seated: asyncio.Future[None] | None = None
         self._order: Order | None = None
         self._outcome: asyncio.Future[Outcome] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -138,7 +139,8 @@ class Worker(asyncio.Protocol):
                 self._loop.remove_reader(self._call)
         with contextlib.suppress(OSError):
             self._pidfd = os.pidfd_open(self._pid)
-        await self._loop.run_in_executor(None, self._seat.add, self._pid)
+        # Meanwhile it loads the handler, held to the zygote's own limits.
+        self._seated = self._loop.run_in_executor(None, self._seat.add, self._pid)
         if not self.dead:
             self._connecting = True
             await self._loop.create_unix_connection(lambda: self, sock=self._call)
@@ -177,8 +179,18 @@ class Worker(asyncio.Protocol):
         self._timer = self._loop.call_later(
             order.timeout, self.kill, Verdict.TIMED_OUT, f"the call ran longer than {order.timeout:g} s and was stopped"
         )
-        self._transport.write(frames.encode(frames.CALL, order.call_id, meta, order.data))
+        frame = frames.encode(frames.CALL, order.call_id, meta, order.data)
+        if self._seated is None:
+            self._transport.write(frame)
+        else:
+            self._seated.add_done_callback(lambda _: self._hand_over(frame))
         return self._outcome
+
+    def _hand_over(self, frame: bytes) -> None:
+        """The first call: the worker is on its seat now."""
+        self._seated = None
+        if self._transport is not None and self.usable:
+            self._transport.write(frame)
 
     def kill(self, verdict: Verdict, message: str) -> None:
         """Have the process die; a call that it runs ends so. Harmless when it is dead or dying."""

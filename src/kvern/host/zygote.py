@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import kvern.runner
 from kvern.build.revision import Environment, Revision
 from kvern.host import processes
+from kvern.host.limits import Limits
 from kvern.sandbox import Box, Mount, Sandbox
 
 MARK = "KVERN_BOX"
@@ -24,7 +27,17 @@ MARK = "KVERN_BOX"
 START_TIMEOUT = 30.0
 """Seconds for the box to stand and the interpreter in it to start."""
 
+LEFT_MOST = 4
+"""Packages that may spoil one zygote after another, until none is loaded in it any more."""
+
+ALL = "*"
+"""Stands for every package among those that are left to the workers."""
+
 TAIL = 8192
+
+CREDENTIALS = struct.Struct("3i")
+
+_log = logging.getLogger(__name__)
 
 
 class BoxError(Exception):
@@ -35,13 +48,20 @@ class BoxDiedError(BoxError):
     """The box died after it had been started."""
 
 
+class SpoiledError(BoxError):
+    """The box died of a package that no zygote can have. It is noted; another zygote can be started."""
+
+
 class Zygote:
     """A running box with a zygote in it.
 
     Args:
         sandbox: what makes the box.
         revision: whose code it shows.
+        limits: hold the zygote itself, which loads the function's packages.
         folder: for the temporary files of a plain box; made here, removed when the box is dead.
+        left: packages that are left to the workers, and why; what is found out is added.
+        load_timeout: seconds that loading the packages may take.
         on_exit: told the number and wait status of each worker that died while the box lived.
         on_unforked: told the number of a worker that could not be forked, and why.
         on_death: told that the box is dead, and all that was in it, with the reason in words.
@@ -51,19 +71,33 @@ class Zygote:
         self,
         sandbox: Sandbox,
         revision: Revision,
+        limits: Limits,
         folder: Path,
+        left: dict[str, str],
+        load_timeout: float,
         on_exit: Callable[[int, int], None],
         on_unforked: Callable[[int, str], None],
         on_death: Callable[[str], None],
     ) -> None:
         self._sandbox = sandbox
+        self._revision = revision
+        self._limits = limits
         self._folder = folder
+        self._left = left
+        self._load_timeout = load_timeout
         self._on_exit = on_exit
         self._on_unforked = on_unforked
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._begun = self._loop.time()
+        self._pid = 0
+        self._loading = ""
+        self._why = ""
+        self._killed = False
+        self.cost = 0.0
         self._tail = b""
         code = Mount(revision.code, "/kvern/code")
         environment = Mount(revision.environment.path, "/kvern/environment")
@@ -77,6 +111,7 @@ class Zygote:
         home = sandbox.inside(environment)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         box = Box(
@@ -98,6 +133,7 @@ class Zygote:
             pass_fds=(theirs.fileno(),),
         )
         self._mark = box.env[MARK]
+        self._seat = limits.seat(revision.memory, revision.cpu)
         try:
             # On the event loop's thread, not in an executor's: the box dies with the thread that started it.
             self._process = subprocess.Popen(
@@ -113,6 +149,7 @@ class Zygote:
         except BaseException:
             self._control.close()
             os.close(self._output)
+            self._seat.remove()
             raise
         finally:
             theirs.close()
@@ -121,14 +158,29 @@ class Zygote:
         self._loop.add_reader(self._output, self._read_output)
         self._loop.add_reader(self._control, self._read_control)
         self._loop.add_reader(self._pidfd, self._died)
+        self._timer = self._loop.call_later(
+            START_TIMEOUT, self._end, f"the sandbox did not start within {START_TIMEOUT:.0f} s"
+        )
 
     async def ready(self) -> None:
         """Wait until workers can be forked. Raises BoxError; the box is dead then."""
-        try:
-            await asyncio.wait_for(asyncio.shield(self._ready), START_TIMEOUT)
-        except TimeoutError:
-            await self.kill()
-            raise BoxError(f"the sandbox did not start within {START_TIMEOUT:.0f} s") from None
+        await asyncio.shield(self._ready)
+
+    @property
+    def pid(self) -> int:
+        """The zygote's process as this process sees it; 0 before it has told."""
+        return self._pid
+
+    async def gone(self) -> None:
+        """Wait until the box is dead and cleared away."""
+        await asyncio.shield(self._gone)
+
+    def look(self) -> None:
+        """The watchdog's look, where the kernel holds no limits: while packages are loaded, the zygote is alone."""
+        if self._pid and not self._ready.done() and self._seat.watched:
+            over = self._seat.look(self._pid)
+            if over:
+                self._end("it needs too much memory" if over == "memory" else "it starts too many processes")
 
     def fork(self, number: int, call: socket.socket, log: int) -> None:
         """Ask for a worker with the call socket `call` and the write end `log` of its log pipe. Raises BoxError."""
@@ -136,9 +188,13 @@ class Zygote:
             socket.send_fds(self._control, [json.dumps({"fork": number}).encode()], [call.fileno(), log])
         except OSError as error:
             raise BoxError(f"the zygote cannot be reached: {error.strerror}") from None
+        # The kernel takes some 10 ms to move the first process after a while, and hardly any for one that follows.
+        # Putting the zygote where it is already has the worker find that time gone by.
+        self._loop.run_in_executor(None, self._seat.rouse, self._pid)
 
     async def kill(self) -> None:
         """Kill all in the box, and wait until it is dead. Harmless when it is."""
+        self._killed = True
         if not self._gone.done():
             if self._sandbox.is_boundary:
                 # The first process in the box's own pid namespace: with it the kernel kills all of them, and bwrap,
@@ -160,10 +216,16 @@ class Zygote:
         for pid in reversed(processes.tree(self._process.pid)):
             processes.kill(pid)
 
+    def _end(self, why: str) -> None:
+        """Kill a box that is not ready, and say why."""
+        self._why = self._why or why
+        self.kill_soon()
+
     def _read_control(self) -> bool:
         """Take one message; False when there is none."""
+        ancillary: list[tuple[int, int, bytes]] = []
         try:
-            message = self._control.recv(4096)
+            message, ancillary, _, _ = self._control.recvmsg(4096, socket.CMSG_SPACE(CREDENTIALS.size))
         except BlockingIOError:
             return False
         except OSError:
@@ -176,9 +238,48 @@ class Zygote:
             self._on_exit(told["exited"], told["status"])
         elif "unforked" in told:
             self._on_unforked(told["unforked"], told["message"])
+        elif "up" in told:
+            for level, kind, content in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                    self._pid = CREDENTIALS.unpack(content[: CREDENTIALS.size])[0]
+            task = self._loop.create_task(self._begin())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif "loading" in told:
+            self._loading = told["loading"]
+        elif "left" in told:
+            self._loading, self._why = told["left"], told["why"]
         elif not self._ready.done():
+            self._timer.cancel()
+            self.cost = self._loop.time() - self._begun
             self._ready.set_result(None)
         return True
+
+    async def _begin(self) -> None:
+        """The zygote's process is there: hold it to its limits, then have it load packages."""
+        self._timer.cancel()
+        self._timer = self._loop.call_later(
+            self._load_timeout, self._end, f"it was not loaded within {self._load_timeout:g} s"
+        )
+        await self._loop.run_in_executor(None, self._seat.add, self._pid)
+        rlimits = self._limits.rlimits(self._revision.memory)
+        rlimits.pop("RLIMIT_NPROC", None)  # which counts all of the user's processes, and goes down only
+        plan = {
+            "code": self.code,
+            "handler": self._revision.handler,
+            "env": dict(self._revision.env_vars),
+            "left": list(self._left),
+            "rlimits": rlimits,
+        }
+        file = os.memfd_create("plan", os.MFD_CLOEXEC)
+        try:
+            os.write(file, json.dumps(plan).encode())
+            os.lseek(file, 0, os.SEEK_SET)
+            socket.send_fds(self._control, [b'{"begin":true}'], [file])
+        except OSError:  # the box has died meanwhile, as its pidfd will tell
+            pass
+        finally:
+            os.close(file)
 
     def _read_output(self) -> None:
         try:
@@ -208,13 +309,41 @@ class Zygote:
         if not self._sandbox.is_boundary and status != 0:
             self._kill_strays()
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._timer.cancel()
         reason = f"the zygote {processes.ending(status)}"
         if not self._ready.done():
-            printed = self._tail.decode(errors="replace").strip()
-            self._ready.set_exception(BoxError(f"the sandbox did not start: {printed or reason}"))
+            self._ready.set_exception(self._trouble(reason))
             self._ready.exception()
-        self._gone.set_result(None)
+        task = self._loop.create_task(self._clear())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         self._on_death(reason)
+
+    def _trouble(self, reason: str) -> BoxError:
+        """Why it never became ready."""
+        if not self._loading or self._killed:
+            printed = self._tail.decode(errors="replace").strip()
+            return BoxError(self._why or f"the sandbox did not start: {printed or reason}")
+        if self._seat.out_of_memory():
+            self._why = f"it needs too much memory: {self._seat.memory_words()}"
+        why = self._why or f"{reason} while it was loaded"
+        _log.info(
+            "function %s: %s is left to the workers: %s",
+            self._revision.function_id,
+            "all that it imports" if self._loading == ALL else self._loading,
+            why,
+        )
+        self._left[self._loading] = why
+        if len(self._left) >= LEFT_MOST:
+            self._left[ALL] = "too many packages are none that a zygote can have"
+        return SpoiledError(f"{self._loading}: {why}")
+
+    async def _clear(self) -> None:
+        for _ in range(200):
+            if self._seat.remove():
+                break
+            await asyncio.sleep(0.01)
+        self._gone.set_result(None)
 
     def _kill_strays(self) -> None:
         """A plain box whose zygote was killed: find what it left, in its process group or out of it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -10,11 +9,10 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.machinery import SourceFileLoader
-from types import CodeType
 from typing import Any
 
 from .errors import describe
+from .source import HandlerSource
 
 ARGUMENTS = ("client", "data", "secrets", "function_call_info")
 """What `handle` may take, by keyword (contract 11.3)."""
@@ -44,38 +42,6 @@ class Handler:
     takes: frozenset[str]
     function_id: int
     secrets: str
-
-
-class HandlerSource(SourceFileLoader):
-    """Loads an entry file; the annotations of its top-level `handle` are kept as text.
-
-    They may name what the module does not import: the official SDK uploads a function's source alone, so that
-    `def handle(client: CogniteClient)` comes without its import.
-    """
-
-    def get_code(self, fullname: str) -> CodeType:
-        """Compile the source, never a cached copy of it, which would have the annotations."""
-        path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
-
-    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> CodeType:  # type: ignore[override]
-        """Compile `data`; line numbers stay as they are."""
-        module = ast.parse(data, path)
-        for statement in module.body:
-            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == "handle":
-                arguments = statement.args
-                named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-                for argument in [*named, arguments.vararg, arguments.kwarg]:
-                    if argument is not None:
-                        argument.annotation = _as_text(argument.annotation)
-                statement.returns = _as_text(statement.returns)
-        return compile(module, path, "exec", dont_inherit=True, optimize=_optimize)
-
-
-def _as_text(annotation: ast.expr | None) -> ast.expr | None:
-    if annotation is None or (isinstance(annotation, ast.Constant) and isinstance(annotation.value, str)):
-        return annotation
-    return ast.copy_location(ast.Constant(ast.unparse(annotation)), annotation)
 
 
 def load(code: str, entry: str, function_id: int, secrets: str) -> Handler:

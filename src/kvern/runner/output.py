@@ -9,15 +9,16 @@ import sys
 
 
 class Output:
-    """Makes stdout and stderr lead to the pipe `log`, and puts them back after a call.
+    """Makes stdout and stderr lead to a pipe, and puts them back after a call.
+
+    It is made in the zygote, before any package is loaded that may hold on to `sys.stderr` or set up `logging`.
 
     Logging: what a handler logs at INFO or above is shown, as `LEVEL:logger:message`, unless it sets up the `logging`
     module itself. The official SDK's HTTP client is kept to warnings: it would add a line for each request.
     """
 
-    def __init__(self, log: int) -> None:
-        self._log = log
-        self._point()
+    def __init__(self) -> None:
+        self._log = -1
         self._out = self._open(1)
         self._err = self._open(2)
         sys.stdout = sys.__stdout__ = self._out
@@ -28,6 +29,11 @@ class Output:
         if logging.lastResort is not None:
             logging.lastResort.setLevel(logging.INFO)
             logging.lastResort.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
+
+    def lead_to(self, log: int) -> None:
+        """In a worker: from now on all output goes to the pipe `log`."""
+        self._log = log
+        self.restore()
 
     def restore(self) -> None:
         """Flush, then undo what the handler did to stdout and stderr: closed, replaced or redirected."""

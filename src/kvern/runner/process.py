@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -29,6 +30,15 @@ def be_subreaper() -> bool:
 def die_with_parent(signal: int) -> bool:
     """Have the kernel send `signal` to this process when its parent dies."""
     return prctl(PR_SET_PDEATHSIG, signal)
+
+
+def lower(name: str, limit: int) -> None:
+    """Set the limit `name`, such as `RLIMIT_NOFILE`, soft and hard, as far down as `limit`; never up."""
+    which = getattr(resource, name)
+    _, hard = resource.getrlimit(which)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(which, (limit, limit))
 
 
 def children() -> list[int]:

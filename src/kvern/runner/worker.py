@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import resource
 import signal
 import socket
 import sys
@@ -15,16 +14,24 @@ from typing import Any, NoReturn
 from . import call, frames
 from .handler import Handler, NotLoaded, load
 from .output import Output
-from .process import be_subreaper, die_with_parent
+from .preload import reseed
+from .process import be_subreaper, die_with_parent, lower
 
 
-def run(control: socket.socket, log: int) -> NoReturn:
-    """Serve calls that come over `control`, with all output going to the pipe `log`, until the server closes it."""
+def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoReturn:
+    """Serve calls that come over `control` until the server closes it.
+
+    Args:
+        control: the worker's own socket.
+        log: the pipe to which all output goes.
+        output: makes it go there.
+        printed: what the modules that the zygote loaded have printed, as they would have here.
+    """
     parent = os.getppid()
     be_subreaper()
     if die_with_parent(signal.SIGKILL) and os.getppid() != parent:
         os._exit(0)
-    output = Output(log)
+    output.lead_to(log)
     faulthandler.enable(file=2, all_threads=False)
     os.register_at_fork(after_in_child=lambda: os.close(control.detach()) if control.fileno() >= 0 else None)
     own = os.getpid()
@@ -32,6 +39,9 @@ def run(control: socket.socket, log: int) -> NoReturn:
     frame = frames.receive(control)
     if frame is None or frame.kind != frames.LOAD:
         os._exit(0)
+    if printed:
+        os.write(log, printed)
+    reseed()
     try:
         handler = prepare(frame.meta)
     except NotLoaded as error:
@@ -63,11 +73,8 @@ def run(control: socket.socket, log: int) -> NoReturn:
 
 def prepare(meta: dict[str, Any]) -> Handler:
     """Set limits and environment, then load the handler. Raises NotLoaded."""
-    for name, value in meta["rlimits"].items():
-        which = getattr(resource, name)
-        _, hard = resource.getrlimit(which)
-        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (limit, limit))
+    for name, limit in meta["rlimits"].items():
+        lower(name, limit)
     try:
         with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
             score.write("500")  # when the whole machine runs out of memory, a worker goes before the server does

@@ -1,9 +1,13 @@
 """The zygote: one quiet, single-threaded process in a box, from which workers are forked.
 
-The server asks over a SOCK_SEQPACKET socket, a message each: `{"fork": id}` with two descriptors (the worker's call
-socket, the write end of its log pipe). The zygote says `{"ready": true}` once, and `{"exited": id, "status": n}` or
-`{"unforked": id, "message": text}` for each worker. Processes that a dead worker left behind become children of the
-zygote, which kills them. When the server goes, all end.
+The two exchange messages over a SOCK_SEQPACKET socket. The zygote says `{"up": true}`; the server holds it to its
+limits and sends `{"begin": true}` with a descriptor from which the zygote reads its plan; the zygote loads the
+packages that the function imports, `{"loading": name}` before each, and says `{"ready": true}`, or `{"left": name,
+"why": text}` before it leaves because a package is none that a zygote can have (see `preload.py`).
+
+Then the server asks `{"fork": id}` with two descriptors (the worker's call socket, the write end of its log pipe), and
+the zygote says `{"exited": id, "status": n}` or `{"unforked": id, "message": text}` for each worker. Processes that a
+dead worker left behind become children of the zygote, which kills them. When the server goes, all end.
 """
 
 from __future__ import annotations
@@ -18,26 +22,54 @@ import time
 import traceback
 from typing import NoReturn
 
-from . import worker
+from . import bundle, preload, source, worker
 from .frames import LOST
-from .process import be_subreaper, children
+from .output import Output
+from .process import be_subreaper, children, lower
+
+
+class Plan:
+    """What the server wants a zygote to be. See `kvern.host.zygote`, which makes it.
+
+    Args:
+        code: the bundle's folder.
+        handler: the entry file in it.
+        env: environment variables that packages may look at when they are loaded.
+        left: modules not to load here; `*` for none at all.
+        rlimits: the limits of this process, by name.
+    """
+
+    def __init__(self, code: str, handler: str, env: dict[str, str], left: list[str], rlimits: dict[str, int]) -> None:
+        self.code = code
+        self.handler = handler
+        self.env = env
+        self.left = left
+        self.rlimits = rlimits
 
 
 def serve(descriptor: int) -> NoReturn:
     """Fork workers for the server at the other end of `descriptor` until it goes, then kill them and exit."""
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
+    os.umask(0o022)
+    be_subreaper()
+    report(control, {"up": True})  # the server reads our pid, as it sees it, from this message's credentials
+    request, passed = next_request(control)
+    if request is None:
+        os._exit(0)
+    with open(passed[0], "rb") as file:  # noqa: PTH123
+        plan = Plan(**json.loads(file.read()))
+    output = Output()
+    printed = prepare(control, plan)
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
     os.set_blocking(wake_write, False)
     signal.signal(signal.SIGCHLD, _wake)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     os.umask(0o022)
-    be_subreaper()
-    preload()
     gc.collect()
     gc.freeze()  # a worker's collector then never touches, and so never copies, the pages that it shares
-    control.send(b'{"ready":true}')
+    report(control, {"ready": True})
     private = (wake_read, wake_write)
     workers: dict[int, int] = {}
     poll = select.poll()
@@ -52,15 +84,41 @@ def serve(descriptor: int) -> NoReturn:
             request, passed = next_request(control)
             if request is None:
                 end(workers)
-            fork(control, request["fork"], passed, workers, private)
+            number, (call, log) = request["fork"], passed
+            if fork(control, number, workers):
+                run_worker(control, private, call, log, output, printed)
+            os.close(call)
+            os.close(log)
+
+
+def prepare(control: socket.socket, plan: Plan) -> bytes:
+    """Load what the bundle imports; returns what was printed. Leaves when that went wrong."""
+    for name, limit in plan.rlimits.items():
+        lower(name, limit)
+    os.environ.update(plan.env)
+    time.tzset()
+    made = preload.survey(plan.code, plan.handler)
+    source.keep(plan.code, made.codes)
+    if "*" in plan.left:
+        return b""
+    home = os.getcwd()  # noqa: PTH109
+    try:
+        printed = preload.load(
+            made.modules, bundle.top_names(plan.code), plan.left, lambda name: report(control, {"loading": name})
+        )
+    except preload.Spoiled as spoiled:
+        name, why = spoiled.args
+        report(control, {"left": name, "why": why[:1000]})
+        end({})
+    os.chdir(home)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return printed
 
 
 def _wake(signum: int, frame: object) -> None:
     """That there is a handler makes the signal reach the wakeup descriptor."""
-
-
-def preload() -> None:
-    """Load what workers would otherwise each load for themselves: so far what the runner itself needs."""
 
 
 def next_request(control: socket.socket) -> tuple[dict[str, int] | None, list[int]]:
@@ -77,33 +135,36 @@ def next_request(control: socket.socket) -> tuple[dict[str, int] | None, list[in
     return (json.loads(text) if text else None), passed
 
 
-def fork(
-    control: socket.socket, number: int, passed: list[int], workers: dict[int, int], private: tuple[int, ...]
-) -> None:
-    """Fork worker `number`, which gets the descriptors `passed` and none of `private` and `control`."""
-    call, log = passed
+def fork(control: socket.socket, number: int, workers: dict[int, int]) -> bool:
+    """Fork worker `number`; True in the worker."""
     try:
         pid = os.fork()
     except OSError as error:
         report(control, {"unforked": number, "message": f"no process could be forked: {error.strerror}"})
-    else:
-        if pid == 0:
-            try:
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                control.close()
-                for descriptor in private:
-                    os.close(descriptor)
-                worker.run(socket.socket(fileno=call), log)
-            except OSError:
-                os._exit(LOST)
-            except BaseException:
-                os.write(2, traceback.format_exc().encode())
-            finally:
-                os._exit(1)
-        workers[pid] = number
-    os.close(call)
-    os.close(log)
+        return False
+    if pid == 0:
+        return True
+    workers[pid] = number
+    return False
+
+
+def run_worker(
+    control: socket.socket, private: tuple[int, ...], call: int, log: int, output: Output, printed: bytes
+) -> NoReturn:
+    """Be a worker, which has the descriptors `call` and `log` and none of `private` and `control`."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        control.close()
+        for descriptor in private:
+            os.close(descriptor)
+        worker.run(socket.socket(fileno=call), log, output, printed)
+    except OSError:
+        os._exit(LOST)
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(1)
 
 
 def reap(control: socket.socket, workers: dict[int, int]) -> None:
