@@ -7,10 +7,12 @@ Any other server is asked again and again, after random pauses that grow to ten 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from kvern.client.data_classes._base import take_over
-from kvern.client.exceptions import CogniteNotFoundError
+from kvern.client.exceptions import CogniteConnectionError, CogniteNotFoundError, CogniteReadTimeout
 from kvern.client.progress import Progress
 from kvern.client.retries import back_off
 from kvern.client.transport import Request, slot
@@ -20,10 +22,39 @@ if TYPE_CHECKING:
     from kvern.client.data_classes.functions import Function, FunctionCall
     from kvern.client.response import CogniteHTTPResponse
 
+_T = TypeVar("_T")
+
 HELD_SECONDS = 25
 """How long a server is asked to hold an answer: less than the timeouts of common proxies."""
 
+PATIENCE_SECONDS = 60.0
+"""How long a wait bears that the server cannot be reached: long enough for it to be started again."""
+
 _DEPLOYMENT_PAUSES = (0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+async def patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
+    """What the asking gives; asks again while the server cannot be reached, for as long as `PATIENCE_SECONDS`.
+
+    Args:
+        ask: Only reads, so that it may be repeated.
+
+    Raises:
+        CogniteConnectionError, CogniteReadTimeout: when the patience is at its end.
+    """
+    import asyncio
+
+    deadline: float | None = None
+    pauses = back_off(0.5, 5.0)
+    while True:
+        try:
+            return await ask()
+        except (CogniteConnectionError, CogniteReadTimeout):
+            now = time.monotonic()
+            deadline = deadline or now + PATIENCE_SECONDS
+            if now >= deadline:
+                raise
+            await asyncio.sleep(next(pauses))
 
 
 async def send_held(client: AsyncCogniteClient, request: Request) -> CogniteHTTPResponse:
@@ -85,9 +116,9 @@ async def until_ended(call: FunctionCall) -> None:
     pauses = back_off(0.3, 10.0)
     while call.status == "Running":
         if client.transport.server_waits is False:
-            await call.update_async()
+            await patiently(call.update_async)
         else:
-            await _take_over_held(client, call)
+            await patiently(partial(_take_over_held, client, call))
         if call.status == "Running" and not client.transport.server_waits:
             await asyncio.sleep(next(pauses))
 
@@ -122,7 +153,7 @@ async def until_deployed(function: Function, timeout: float | None) -> None:
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"Function {function.id} is still {function.status} after {timeout} s")
             await asyncio.sleep(next(pauses, 1.0))
-            latest = await client.functions.retrieve(id=function.id)
+            latest = await patiently(partial(client.functions.retrieve, id=function.id))
             if latest is None:
                 raise CogniteNotFoundError(
                     f"Function {function.id} does not exist any more", 404, [{"id": function.id}]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 
-from kvern.client import AsyncCogniteClient, CogniteClient, exceptions, global_config
+from kvern.client import AsyncCogniteClient, CogniteClient, exceptions, global_config, waiting
 from kvern.client.data_classes.functions import Function, FunctionCall
 from tests.unit.client.stub import Seen, Stub, error, held
 
@@ -70,6 +71,33 @@ def test_any_end_ends_the_wait(client: CogniteClient, stub: Stub) -> None:
         stub.on(CALL, held(call(status, error={"message": "m", "trace": "t"}), 201))
         made = client.functions.call(id=1)
         assert (made.status, made.error) == (status, {"message": "m", "trace": "t"})
+
+
+REFUSED = httpx2.ConnectError("refused")
+
+
+def test_a_wait_outlives_a_server_that_is_started_again(client: CogniteClient, stub: Stub, pauses: list[float]) -> None:
+    stub.on(CALL, held(call(), 201))
+    stub.on(ONE, httpx2.ReadError("the server was stopped"), *[REFUSED] * 11, held(ENDED))
+    assert client.functions.call(id=1).status == "Completed"
+    assert stub.paths().count(ONE) == 13
+
+
+def test_a_wait_bears_the_absence_of_a_server_for_a_minute(
+    client: CogniteClient, stub: Stub, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def monotonic() -> float:
+        now[0] += 10
+        return now[0]
+
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=monotonic))
+    stub.on(CALL, held(call(), 201))
+    stub.on(ONE, REFUSED)
+    with pytest.raises(exceptions.CogniteConnectionRefused):
+        client.functions.call(id=1)
+    assert now == [70]
 
 
 def test_a_call_that_is_gone_cannot_be_waited_for(client: CogniteClient, stub: Stub) -> None:

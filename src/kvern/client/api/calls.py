@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Literal, overload
 
 from kvern.client.api.base import APIClient
@@ -19,7 +20,7 @@ from kvern.client.identifiers import Identifiers, one_of
 from kvern.client.lookup import function_id_of
 from kvern.client.retries import back_off
 from kvern.client.transport import Request
-from kvern.client.waiting import send_held
+from kvern.client.waiting import patiently, send_held
 
 
 class FunctionCallsAPI(APIClient):
@@ -177,9 +178,10 @@ class FunctionCallsAPI(APIClient):
         pauses = back_off(0.3, 5.0)
         while True:
             # Read first, so that what is printed before the end is never missed.
-            call = await self._by_ids(FunctionCallList, path, Identifiers(call_id))
+            call = await patiently(partial(self._by_ids, FunctionCallList, path, Identifiers(call_id)))
             ended = call[0].status != "Running"
-            entries, held = await self._logs_after(f"{path}/{call_id}/logs", seen, hold=not ended)
+            ask = partial(self._logs_after, f"{path}/{call_id}/logs", seen, hold=not ended)
+            entries, held = await patiently(ask)
             for entry in entries:
                 yield FunctionCallLogEntry.load(entry)
             seen += len(entries)
