@@ -13,7 +13,7 @@ positions = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4)
 
 
 @given(positions)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_cursor_leads_back_to_its_position(position: list[int]) -> None:
     assert read_cursor(write_cursor(*position), len(position)) == tuple(position)
 
@@ -33,7 +33,7 @@ def test_a_cursor_fits_into_a_url_and_a_body(position: list[int]) -> None:
 @example("LTE", 1)
 @example("\ud800", 1)
 @example("OTIyMzM3MjAzNjg1NDc3NTgwOA", 1)  # 2^63
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_other_text_is_refused_or_a_position(text: str, parts: int) -> None:
     try:
         position = read_cursor(text, parts)

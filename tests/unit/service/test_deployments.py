@@ -1,0 +1,199 @@
+"""Deployments: from Queued over Deploying to Ready or Failed, and what a restart makes of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+from tests.unit.fakes import PROJECT, Plant, plant, until
+
+from kvern.build.errors import BuildError
+from kvern.engine import HandlerError
+from kvern.service.functions import LiveFunction
+from kvern.store import functions
+
+
+async def status_kept(p: Plant, function: LiveFunction) -> str:
+    rows = await p.store.read(functions.everything)
+    return next(row.status for row in rows if row.id == function.record.id)
+
+
+async def failed(p: Plant) -> LiveFunction:
+    made = await p.create()
+    function = p.service.functions.get(PROJECT, made.id)
+    await until(lambda: function.record.status == "Failed")
+    return function
+
+
+async def test_a_function_is_queued_then_deploying_then_ready(p: Plant) -> None:
+    p.builder.holding = True
+    made = await p.create(runtime="py312")
+    assert made.status == "Queued"
+    function = p.service.functions.get(PROJECT, made.id)
+    await until(lambda: p.builder.requests)
+    assert await status_kept(p, function) == "Deploying"
+    assert p.service.functions.shown(function).runtime_version is None
+    p.builder.holding = False
+    await until(lambda: function.record.status == "Ready")
+    shown = p.service.functions.shown(function)
+    assert (shown.runtime_version, shown.error) == ("Python 3.12.5", None)
+    assert p.engine.prepared == [function.revision]
+
+
+async def test_a_build_gets_all_that_was_given(p: Plant) -> None:
+    made = await p.create(
+        file_id=await p.upload(b"the zip"),
+        function_path="./src/main.py",
+        runtime="py311",
+        secrets={"key": "hush"},
+        env_vars={"A": "1"},
+        index_url="https://u:p@host/simple",
+        extra_index_urls=["https://more"],
+        cpu=0.5,
+        memory=0.25,
+    )
+    await until(lambda: p.engine.prepared)
+    (request,) = p.builder.requests
+    assert p.builder.bundles == [b"the zip"]
+    assert (request.function_id, request.function_path, request.runtime) == (made.id, "./src/main.py", "py311")
+    assert (request.index_url, tuple(request.extra_index_urls)) == ("https://u:p@host/simple", ("https://more",))
+    assert (request.secrets, request.env_vars) == ({"key": "hush"}, {"A": "1"})
+    assert (request.cpu, request.memory) == (0.5, 250_000_000)
+    assert "hush" not in repr(request)
+    assert "u:p" not in repr(request)
+
+
+async def test_a_build_that_fails_says_why(p: Plant) -> None:
+    p.builder.fails = BuildError("There is no handler.py in the zip.", "handler.py\nnot found")
+    shown = p.service.functions.shown(await failed(p))
+    assert shown.error is not None
+    assert (shown.error.message, shown.error.trace) == ("There is no handler.py in the zip.", "handler.py\nnot found")
+    assert p.engine.prepared == []
+
+
+async def test_a_handler_that_cannot_be_loaded_says_why(p: Plant) -> None:
+    p.engine.refuses_to_prepare = HandlerError("ImportError: no foo", "Traceback …")
+    function = await failed(p)
+    assert (function.record.error_message, function.record.error_trace) == ("ImportError: no foo", "Traceback …")
+    assert function.revision is None
+
+
+async def test_a_trace_is_cut_to_its_end(p: Plant) -> None:
+    p.engine.refuses_to_prepare = HandlerError("no", "x" * 5000 + "the end")
+    trace = (await failed(p)).record.error_trace or ""
+    assert len(trace) == 2000
+    assert trace.endswith("the end")
+
+
+async def test_an_error_without_a_trace_shows_an_empty_one(p: Plant) -> None:
+    p.builder.fails = BuildError("no")
+    shown = p.service.functions.shown(await failed(p))
+    assert shown.error is not None
+    assert shown.error.trace == ""
+
+
+async def test_a_fault_of_the_service_is_told_as_such(p: Plant, caplog: pytest.LogCaptureFixture) -> None:
+    p.builder.fails = RuntimeError("a fault")
+    function = await failed(p)
+    assert "fault of the service" in (function.record.error_message or "")
+    assert any(record.exc_info is not None for record in caplog.records)
+    p.builder.fails = None
+    assert (await p.function()).record.status == "Ready"
+
+
+async def test_a_bundle_that_is_gone_fails_the_deployment(p: Plant) -> None:
+    p.builder.holding = True
+    made = await p.create()
+    function = p.service.functions.get(PROJECT, made.id)
+    await until(lambda: p.builder.requests)
+    await p.service.stop(drain=0)
+    await p.blobs.delete(function.record.bundle)
+    p.builder.holding = False
+    await p._anew()
+    function = p.service.functions.get(PROJECT, made.id)
+    await until(lambda: function.record.status == "Failed")
+
+
+async def test_a_state_that_cannot_be_kept_fails_the_deployment(p: Plant) -> None:
+    p.builder.holding = True
+    made = await p.create()
+    function = p.service.functions.get(PROJECT, made.id)
+    await until(lambda: p.builder.requests)
+    p.store.refusing = True
+    p.builder.holding = False
+    await until(lambda: function.record.status == "Ready")
+    await until(lambda: p.store.refused)
+    p.store.refusing = False
+    assert await status_kept(p, function) == "Deploying"
+    await p.restart()  # so it is built again
+    function = p.service.functions.get(PROJECT, made.id)
+    await until(lambda: function.record.status == "Ready")
+
+
+async def test_the_output_of_builds_is_logged_for_those_who_look(p: Plant, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="kvern"):
+        await p.function(secrets={"key": "hush-hush"}, index_url="https://u:hush-hush@host")
+    assert "Resolved 1 package" in caplog.text
+    assert "hush-hush" not in caplog.text
+
+
+@pytest.mark.parametrize("how", ["stop", "crash"])
+async def test_a_build_that_was_cut_short_begins_again(p: Plant, how: str) -> None:
+    p.builder.holding = True
+    made = await p.create()
+    await until(lambda: p.builder.requests)
+    if how == "stop":
+        await p.service.stop(drain=0)
+    else:
+        await p._die()
+    p.builder.holding = False
+    await p._anew()
+    function = p.service.functions.get(PROJECT, made.id)
+    await until(lambda: function.record.status == "Ready")
+    assert len(p.builder.requests) == 2
+    assert (await p.ended(function)).status == "Completed"
+
+
+async def test_what_was_ready_is_ready_after_a_restart_without_a_build(p: Plant) -> None:
+    function = await p.function(secrets={"key": "v"}, cpu=0.5)
+    await p.crash()
+    again = p.service.functions.get(PROJECT, function.record.id)
+    assert again.record.status == "Ready"
+    assert again.revision == function.revision
+    assert len(p.builder.requests) == 1
+    assert (await p.ended(again)).status == "Completed"
+
+
+async def test_what_was_ready_and_lost_its_files_is_built_again(p: Plant) -> None:
+    function = await p.function()
+    await p.service.stop(drain=0)
+    p.builder.made.clear()
+    await p._anew()
+    again = p.service.functions.get(PROJECT, function.record.id)
+    await until(lambda: again.record.status == "Ready" and again.revision is not None)
+    assert len(p.builder.requests) == 2
+
+
+async def test_what_failed_stays_failed(p: Plant) -> None:
+    p.builder.fails = BuildError("no", "trace")
+    function = await failed(p)
+    before = p.service.functions.shown(function)
+    p.builder.fails = None
+    await p.restart()
+    again = p.service.functions.get(PROJECT, function.record.id)
+    await asyncio.sleep(0)
+    assert p.service.functions.shown(again) == before
+    assert len(p.builder.requests) == 1
+
+
+async def test_deployments_go_on_beside_each_other(tmp_path: Path) -> None:
+    async with plant(tmp_path) as p:
+        p.builder.holding = True
+        made = [await p.create() for _ in range(5)]
+        await until(lambda: len(p.builder.requests) == 5)
+        p.builder.holding = False
+        for each in made:
+            function = p.service.functions.get(PROJECT, each.id)
+            await until(lambda function=function: function.record.status == "Ready")
