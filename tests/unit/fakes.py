@@ -410,9 +410,15 @@ class Plant:
 
     async def login(self) -> tuple[Principal, str]:
         """A client that may do everything in the project: who it is, and its token."""
-        made = await self.service.issuer.add_client(PROJECT, "a client")
-        token = self.service.issuer.client_token(self.service.issuer.authenticate(made))
-        return self.service.issuer.verify(token), token
+        made = await self.service.clients.add(PROJECT, "a client")
+        token = self.service.issuer.client_token(self.service.clients.authenticate(made))
+        return await self.known(token), token
+
+    async def known(self, token: str) -> Principal:
+        """Who a token is in the project."""
+        known = self.service.authorities.known(token)
+        identity = known or await self.service.authorities.verify(token)
+        return identity.principals[PROJECT]
 
     def principal(self, *capabilities: str, project: str = PROJECT, subject: str = "somebody") -> Principal:
         """Somebody with these capabilities, such as `functionsAcl:READ`, only."""

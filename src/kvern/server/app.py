@@ -10,17 +10,19 @@ from starlette.types import ASGIApp
 
 from kvern.server.ask import Answer, Ask
 from kvern.server.calls import CallRoutes
+from kvern.server.clients import ClientRoutes
 from kvern.server.datasets import DataSetRoutes
 from kvern.server.description import DescriptionRoutes
 from kvern.server.edge import edge
 from kvern.server.files import FileRoutes
 from kvern.server.function_apps import FunctionAppRoutes
 from kvern.server.functions import FunctionRoutes
+from kvern.server.groups import GroupRoutes
 from kvern.server.identity import IdentityRoutes
 from kvern.server.schedules import ScheduleRoutes
 from kvern.server.sessions import SessionRoutes
 from kvern.service.service import Service
-from kvern.wire import base, calls, datasets, files, functions, schedules, sessions
+from kvern.wire import base, calls, clients, datasets, files, functions, groups, schedules, sessions
 
 READ, WRITE, RUN = ("functionsAcl:READ",), ("functionsAcl:WRITE",), ("functionsAcl:RUN", "functionsAcl:WRITE")
 FILES_READ, FILES_WRITE = ("filesAcl:READ",), ("filesAcl:WRITE",)
@@ -30,6 +32,8 @@ SESSIONS_LIST, SESSIONS_CREATE, SESSIONS_DELETE = (
     ("sessionsAcl:CREATE",),
     ("sessionsAcl:DELETE",),
 )
+GROUPS_LIST, GROUPS_CREATE, GROUPS_DELETE = ("groupsAcl:LIST",), ("groupsAcl:CREATE",), ("groupsAcl:DELETE",)
+PROJECTS_UPDATE = ("projectsAcl:UPDATE",)
 ANYONE: tuple[str, ...] = ()
 """Any good token."""
 
@@ -58,6 +62,7 @@ def routes(service: Service) -> list[Route]:
     f, c, s = FunctionRoutes(service), CallRoutes(service), ScheduleRoutes(service)
     n, d, i = SessionRoutes(service), FileRoutes(service), IdentityRoutes(service)
     o, t, a = DescriptionRoutes(), DataSetRoutes(service), FunctionAppRoutes(service)
+    g, k = GroupRoutes(service), ClientRoutes(service)
     one = "/functions/{function_id:int}"
     call = one + "/calls/{call_id:int}"
     schedule = "/functions/schedules/{schedule_id:int}"
@@ -123,7 +128,19 @@ def routes(service: Service) -> list[Route]:
         Route("POST", "/datasets/update",            DATA_SETS_WRITE, datasets.DataSetUpdates,   t.update),
         Route("GET",  "/securitycategories",         ANYONE,          None,                      t.security_categories),
 
+        Route("GET",  "/groups",                     GROUPS_LIST,     None,                      g.list),
+        Route("POST", "/groups",                     GROUPS_CREATE,   groups.GroupWrites,        g.create),
+        Route("POST", "/groups/delete",              GROUPS_DELETE,   groups.GroupIds,           g.delete),
+
+        Route("GET",  "/kvern/clients",              PROJECTS_UPDATE, None,                      k.list),
+        Route("POST", "/kvern/clients",              PROJECTS_UPDATE, clients.ClientWrite,       k.add),
+        Route("POST", "/kvern/clients/rotate",       PROJECTS_UPDATE, clients.ClientRotation,    k.rotate),
+        Route("POST", "/kvern/clients/delete",       PROJECTS_UPDATE, clients.ClientIds,         k.remove),
+        Route("POST", "/kvern/secrets/rotate-master", PROJECTS_UPDATE, None,                     k.rotate_master_key),
+
         Route("GET",  "",                            ANYONE,          None,                      i.project),
+        Route("GET",  "/profiles/me",                ANYONE,          None,                      i.profile),
+        Route("GET",  "//api/v1/projects",           ANYONE,          None,                      i.projects),
         Route("GET",  "//api/v1/token/inspect",      ANYONE,          None,                      i.inspect),
         Route("POST", "//oauth2/token",              OPEN,            None,                      i.token),
         Route("GET",  "//health",                    OPEN,            None,                      i.health),

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 
-from kvern.service.identity import Principal
+from kvern.service.identity import Identity, Principal
 from kvern.wire.errors import InvalidError, NotFoundError
 
 T = TypeVar("T")
@@ -29,20 +29,29 @@ class Ask(Generic[T]):
 
     Args:
         request: the bare request, for headers and streams.
-        principal: who asks; None only on routes that are open.
+        principal: who asks, in the project of the path; None on routes without a project, and on open ones.
         body: the decoded body, of the type that the route's table names.
         public_url: the setting of that name.
+        identity: who asks, in all projects; None only on routes that are open.
     """
 
     request: Request
     principal: Principal | None
     body: T
     public_url: str | None = None
+    identity: Identity | None = None
+
+    @property
+    def everywhere(self) -> Identity:
+        """Who asks, in all projects."""
+        if self.identity is None:
+            raise AssertionError("a route without capability has no identity")
+        return self.identity
 
     @property
     def who(self) -> Principal:
         if self.principal is None:
-            raise AssertionError("a route without capability has no principal")
+            raise AssertionError("a route without capability or project has no principal")
         return self.principal
 
     @property

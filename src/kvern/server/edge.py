@@ -29,11 +29,11 @@ from kvern.server import unserved
 from kvern.server.ask import Answer, Ask
 from kvern.server.bodies import decode, read_body
 from kvern.server.upstream import METHODS, Upstream
-from kvern.service.identity import Principal
+from kvern.service.identity import Identity, Principal
 from kvern.service.service import Service
 from kvern.store import StoreFault
 from kvern.wire.base import encode
-from kvern.wire.errors import ApiError, FaultError, MethodError, UnauthenticatedError
+from kvern.wire.errors import ApiError, FaultError, ForbiddenError, MethodError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from kvern.server.app import Route
@@ -57,8 +57,17 @@ def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
     if service.settings.upstream is not None:
 
         async def bearer(request: Request) -> str:
-            _guard(service, request, ())
-            return request.headers["authorization"].partition(" ")[2].strip()
+            """The caller's own token; for a function, the one that stands behind its session."""
+            _, who = await _guard(service, request, ())
+            token = None if who is None else who.token
+            if who is not None and who.session_id is not None:
+                token = await service.sessions.issuer_token(who.session_id)
+            if token is None:
+                raise ForbiddenError(
+                    "There is nothing to show to the upstream: it knows tokens of its own identity provider only, and "
+                    "none of that stands behind this request"
+                )
+            return token
 
         upstream = Upstream(service.settings.upstream, service.settings.upstream_project, bearer)
         service.on_stop(upstream.close)
@@ -101,11 +110,13 @@ def _endpoint(service: Service, row: Route) -> Endpoint:
     public_url = service.settings.public_url
 
     async def endpoint(request: Request) -> Response:
-        principal = _guard(service, request, row.capability) if row.capability is not None else None
+        identity = principal = None
+        if row.capability is not None:
+            identity, principal = await _guard(service, request, row.capability)
         body = None
         if decoder is not None:
             body = decode(request, await read_body(request, most), decoder)
-        answer = await row.handler(Ask(request, principal, body, public_url))
+        answer = await row.handler(Ask(request, principal, body, public_url, identity))
         if isinstance(answer, Answer):
             content = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
             return Response(content, answer.status, answer.headers, "application/json")
@@ -114,17 +125,25 @@ def _endpoint(service: Service, row: Route) -> Endpoint:
     return endpoint
 
 
-def _guard(service: Service, request: Request, capability: tuple[str, ...]) -> Principal:
-    """Who asks. A token that is good, but not for this project, is told what it may see instead (contract 1.2)."""
+async def _guard(service: Service, request: Request, capability: tuple[str, ...]) -> tuple[Identity, Principal | None]:
+    """Who asks, and as whom in the project of the path, if there is one.
+
+    A token that is good, but not for this project, is told so as one that is not good: what projects there are is not
+    everybody's to know (contract 1.2).
+    """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise UnauthenticatedError("Unauthorized: expected a header `Authorization: Bearer <token>`")
-    principal = service.issuer.verify(token.strip())
+    identity = service.authorities.known(token) or await service.authorities.verify(token)
     project = request.path_params.get("project")
-    if project is not None and project != principal.project:
+    if project is None:
+        return identity, None
+    principal = identity.principals.get(project)
+    if principal is None:
         raise UnauthenticatedError(f"Unauthorized: the token gives no access to the project {project[:40]!r}")
     principal.require(capability)
-    return principal
+    return identity, principal
 
 
 class _Envelope:

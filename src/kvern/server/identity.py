@@ -12,11 +12,24 @@ from starlette.responses import JSONResponse, Response
 import kvern
 from kvern.server.ask import Answer, Ask, answers
 from kvern.server.bodies import read_body
-from kvern.service.identity import Identity
-from kvern.service.issuer import TOKEN_SECONDS, Credentials
+from kvern.service.clients import Credentials
+from kvern.service.issuer import TOKEN_SECONDS
+from kvern.service.projects import IssuerSettings
 from kvern.service.service import Service
+from kvern.wire.base import Items, list_body
 from kvern.wire.errors import ApiError, UnauthenticatedError
-from kvern.wire.identity import Health, Inspection, Project, Token, TokenRefusal, UserProfiles
+from kvern.wire.identity import (
+    ClaimName,
+    Health,
+    Inspection,
+    ListedProject,
+    OidcConfiguration,
+    Profile,
+    Project,
+    Token,
+    TokenRefusal,
+    UserProfiles,
+)
 
 _FORM_MOST = 65_536
 
@@ -24,6 +37,8 @@ _FORM_MOST = 65_536
 class IdentityRoutes:
     def __init__(self, service: Service) -> None:
         self._issuer = service.issuer
+        self._clients = service.clients
+        self._projects = service.projects
 
     @answers(Token, refusal=TokenRefusal)
     async def token(self, ask: Ask[None]) -> Response:
@@ -39,7 +54,7 @@ class IdentityRoutes:
         if given is None:
             return _refusal(400, "invalid_request", "Expected client_id and client_secret")
         try:
-            client = self._issuer.authenticate(given)
+            client = self._clients.authenticate(given)
         except UnauthenticatedError as error:
             return _refusal(401, "invalid_client", error.message)
         token = self._issuer.client_token(client)
@@ -50,22 +65,55 @@ class IdentityRoutes:
 
     @answers(Inspection)
     async def inspect(self, ask: Ask[None]) -> Answer:
-        return Answer(Identity(ask.who.subject, ask.who.expires, {ask.project: ask.who}).inspection())
+        return Answer(ask.everywhere.inspection())
+
+    @answers(Items[ListedProject])
+    async def projects(self, ask: Ask[None]) -> Answer:
+        """Those in which the token is good; the clients that ask for data modeling expect to be told `HYBRID`."""
+        shown = [ListedProject(url_name=name, data_modeling_status="HYBRID") for name in ask.everywhere.principals]
+        return Answer(list_body([*shown]))
 
     @answers(Project)
     async def project(self, ask: Ask[None]) -> Answer:
+        """The project, with the first foreign issuer that it trusts."""
+        issuers = self._projects[ask.project].issuers
         return Answer(
             Project(
                 name=ask.project,
                 url_name=ask.project,
                 organization="kvern",
                 user_profiles_configuration=UserProfiles(enabled=False),
+                oidc_configuration=_oidc(issuers[0]) if issuers else None,
+            )
+        )
+
+    @answers(Profile)
+    async def profile(self, ask: Ask[None]) -> Answer:
+        who = ask.who
+        return Answer(
+            Profile(
+                user_identifier=who.subject,
+                identity_type="SERVICE_PRINCIPAL" if who.client_id is not None else "USER",
+                last_updated_time=0,
+                display_name=who.name,
             )
         )
 
     @answers(Health)
     async def health(self, ask: Ask[None]) -> Answer:
         return Answer({"status": "ok", "version": kvern.__version__})
+
+
+def _oidc(issuer: IssuerSettings) -> OidcConfiguration:
+    return OidcConfiguration(
+        issuer=issuer.issuer,
+        audience=issuer.audiences[0],
+        access_claims=[ClaimName(claim_name=issuer.groups_claim)],
+        scope_claims=[],
+        log_claims=[ClaimName(claim_name=issuer.subject_claim)],
+        jwks_url=issuer.jwks_url,
+        token_url=issuer.token_url,
+    )
 
 
 def _credentials(request: Request, fields: dict[str, list[str]]) -> Credentials | None:

@@ -176,7 +176,7 @@ class Calls:
         except BusyError as error:
             refusal = error.message
         if self._sessions.get(schedule.session_id) is None:
-            refusal = "The session of the schedule has ended or was revoked; create the schedule anew"
+            refusal = f"{await self._sessions.why_ended(schedule.session_id)}; create the schedule anew"
         data = schedule.data if schedule.data is not None else b"{}"
         with contextlib.suppress(IntegrityError):
             if refusal is None:
@@ -294,6 +294,10 @@ class Calls:
         revision = call.function.revision
         if revision is None:
             return Outcome(Verdict.NOT_LOADED, message="The function is not Ready any more")
+        if call.session_id is not None and self._sessions.needs_refresh(call.session_id):
+            refusal = await self._sessions.refusal(call.session_id)
+            if refusal is not None:
+                return Outcome(Verdict.NOT_LOADED, message=refusal)
         its = self._settings
         order = Order(
             call_id=call.record.id,

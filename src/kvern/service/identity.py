@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +35,7 @@ class Principal:
         groups: ids of the subject's groups in the project.
         claims: values of the issuer's group claim.
         name: what people call the subject, where the token tells.
+        token: the foreign issuer's token itself, for those who act on with it.
     """
 
     subject: str
@@ -47,6 +48,7 @@ class Principal:
     groups: tuple[int, ...] = ()
     claims: tuple[str, ...] = ()
     name: str | None = None
+    token: str | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def acls(self) -> list[Acl]:

@@ -14,22 +14,30 @@ import msgspec
 
 from kvern.build.builder import Builder
 from kvern.engine import Engine
+from kvern.service.authority import Authorities
 from kvern.service.calls import Calls
+from kvern.service.clients import Clients, Credentials
 from kvern.service.clock import Clock
 from kvern.service.datasets import DataSets
 from kvern.service.deployments import Deployments
 from kvern.service.files import Files
 from kvern.service.functions import Functions
+from kvern.service.groups import Groups
 from kvern.service.history import History
-from kvern.service.issuer import BuiltinIssuer, Credentials
+from kvern.service.issuer import BuiltinIssuer
 from kvern.service.links import UPLOAD_MS, Links
+from kvern.service.master_key import MasterKey
+from kvern.service.oidc import foreign_issuers
+from kvern.service.oidc_http import Http, RealHttp
+from kvern.service.oidc_sessions import OidcSessions
+from kvern.service.oidc_tokens import TokenEndpoint
+from kvern.service.projects import Projects
 from kvern.service.schedules import Schedules
 from kvern.service.sessions import Sessions
 from kvern.service.uploads import Uploads
 from kvern.settings import Settings
 from kvern.store import Store, StoreFault, calls, files, sessions, uploads
 from kvern.store.blobs import Blobs
-from kvern.store.clients import ClientRecord
 from kvern.store.vault import Vault, write_private
 from kvern.wire.errors import UnauthenticatedError
 
@@ -63,6 +71,8 @@ class Service:
 
     Args:
         master_key: the key that wraps all secrets; None takes the one in the data folder.
+        projects: what it serves; None serves the project of the setting of that name alone.
+        http: how foreign issuers are asked; None asks them over the network.
     """
 
     def __init__(
@@ -75,6 +85,8 @@ class Service:
         builder: Builder,
         engine: Engine,
         master_key: str | None = None,
+        projects: Projects | None = None,
+        http: Http | None = None,
     ) -> None:
         self.settings = settings
         self.blobs = blobs
@@ -84,18 +96,30 @@ class Service:
         self._engine = engine
         keys = settings.data_dir / "keys"
         keys.mkdir(mode=0o700, exist_ok=True)
-        self.sessions = Sessions(store, clock, self._authenticate)
-        self.issuer = BuiltinIssuer(store, clock, keys / "issuer.pem", self.sessions.is_alive)
+        vault = Vault(keys / "master.key", master_key)
+        self.projects = projects if projects is not None else Projects(settings.project)
+        self.clients = Clients(store, clock, self.projects, self._access_changed)
+        self.groups = Groups(store, clock, self.projects, self.clients, self._access_changed)
+        self._http = http = http if http is not None else RealHttp()
+        foreign = foreign_issuers(self.projects, self.groups, clock, http)
+        endpoints = {key: TokenEndpoint(issuer, clock, http) for key, issuer in foreign.items()}
+        self.sessions = Sessions(
+            store, clock, self.clients, self.groups, vault, OidcSessions(clock, endpoints), self._access_changed
+        )
+        self.issuer = BuiltinIssuer(self.clients, self.groups, clock, keys / "issuer.pem", self.sessions.principal)
+        self.authorities = Authorities(clock, self.sessions.is_alive)
+        for authority in (self.issuer, *dict.fromkeys(foreign.values())):
+            self.authorities.add(authority)
         links = Links(keys / "links.key", clock)
         self.data_sets = DataSets(store, clock)
         self.files = Files(store, blobs, clock, links)
         self.uploads = Uploads(store, blobs, clock, links, self.files, settings.megabytes(settings.file_limit_mb))
-        vault = Vault(keys / "master.key", master_key)
         self.functions = Functions(store, blobs, vault, clock, self.files, settings)
         self.calls = Calls(store, clock, engine, self.functions, self.sessions, self.issuer, settings)
         self.history = History(store, self.functions, self.calls)
         self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
         self.deployments = Deployments(self.functions, blobs, builder, engine)
+        self.master_key = MasterKey(store, vault, self.functions, self.sessions)
         self._tidier: asyncio.Task[None] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
@@ -103,18 +127,21 @@ class Service:
         """Have `close` awaited when the service has stopped."""
         self._closers.append(close)
 
-    def _authenticate(self, given: Credentials) -> ClientRecord:
-        return self.issuer.authenticate(given)
+    def _access_changed(self) -> None:
+        self.authorities.changed()
+        self.sessions.review()
 
     async def start(self) -> None:
         """Take up where the last run left off. The store is open already."""
         await self._engine.start()
         await self._builder.clear_leftovers()
-        await self.issuer.start()
+        await self.clients.start()
+        await self.groups.start()
         await self.sessions.start()
         await self.functions.start(self.deployments, list(await self._builder.runtimes()))
         await self._clear_leftovers()
         await self.calls.load()
+        await self.master_key.start()
         self.deployments.start()
 
     async def begin(self, base_url: str) -> None:
@@ -135,6 +162,7 @@ class Service:
         if self._tidier is not None:
             self._tidier.cancel()
             await asyncio.gather(self._tidier, return_exceptions=True)
+        await self._http.close()
         for close in self._closers:
             await close()
 
@@ -143,7 +171,7 @@ class Service:
         path = self.settings.data_dir / CLIENT_FILE
         given = self._known_client(path)
         if given is None:
-            given = await self.issuer.add_client(self.settings.project, "first client")
+            given = await self.clients.add(self.settings.project, "first client")
         content = ClientFile(
             base_url=base_url,
             project=self.settings.project,
@@ -158,7 +186,7 @@ class Service:
         try:
             old = msgspec.json.decode(path.read_bytes(), type=ClientFile)
             given = Credentials(old.client_id, old.client_secret)
-            return given if self.issuer.authenticate(given).project == self.settings.project else None
+            return given if self.clients.authenticate(given).project == self.settings.project else None
         except (OSError, msgspec.DecodeError, UnauthenticatedError):
             return None
 

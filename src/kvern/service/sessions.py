@@ -1,4 +1,15 @@
-"""Sessions: on whose behalf a call or a schedule runs (contract 6)."""
+"""Sessions: on whose behalf a call or a schedule runs (contract 6).
+
+A session knows who vouched for its subject. What it may do is worked out from what that subject may do now; one whose
+subject may do nothing any more, or is not known any more, has lost its access:
+
+type                    | may do                                           | ends
+------------------------|--------------------------------------------------|----------------------------------------
+CLIENT_CREDENTIALS      | what the client may do                           | when it is ended
+TOKEN_EXCHANGE          | that, but no more than its maker might           | when it is ended
+ONESHOT_TOKEN_EXCHANGE  | the same                                         | with the maker's token, within an hour
+made inside a function  | the same; it can make no further one             | also when the function's own is revoked
+"""
 
 from __future__ import annotations
 
@@ -8,12 +19,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal, TypeAlias, cast
 
+import msgspec
+from sqlalchemy import Connection
+
+from kvern.service.authority import Assertion
+from kvern.service.capabilities import common
+from kvern.service.clients import Clients, Credentials
 from kvern.service.clock import Clock
-from kvern.service.identity import Principal
-from kvern.service.issuer import Credentials
+from kvern.service.groups import Grant, Groups
+from kvern.service.identity import BUILTIN, Principal
+from kvern.service.oidc_http import UnreachableIssuerError
+from kvern.service.oidc_sessions import OidcSessions, Proof
+from kvern.service.oidc_tokens import RefusedError
 from kvern.store import Store, sessions
-from kvern.store.clients import ClientRecord
 from kvern.store.sessions import SessionRecord
+from kvern.store.vault import Vault
 from kvern.wire import sessions as wire
 from kvern.wire.errors import InvalidError, UnauthenticatedError, UnknownItemsError
 
@@ -23,26 +43,50 @@ NONCE_MS = 60_000
 SESSION_MS = 3_600_000
 """How long a session that is not refreshed can act."""
 
-_EndStatus: TypeAlias = Literal["CANCELLED", "EXPIRED", "REVOKED"]
+_ONESHOT = "ONESHOT_TOKEN_EXCHANGE"
+
+_ENDED = {
+    "REVOKED": "The session was revoked",
+    "ACCESS_LOST": "The session lost its access: its client was removed, or its subject may do nothing here any more",
+}
+_OVER = "The session has ended"
+
+_EndStatus: TypeAlias = Literal["CANCELLED", "EXPIRED", "REVOKED", "ACCESS_LOST"]
 
 
 class Sessions:
     """The sessions of a service; those that can act are held in memory and decide from there.
 
     Args:
-        authenticate: finds the client behind an id and a secret; raises `UnauthenticatedError`.
+        foreign: gets tokens for the subjects of foreign issuers.
+        changed: told when what a session may do is not what it was.
     """
 
-    def __init__(self, store: Store, clock: Clock, authenticate: Callable[[Credentials], ClientRecord]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        clients: Clients,
+        groups: Groups,
+        vault: Vault,
+        foreign: OidcSessions,
+        changed: Callable[[], None],
+    ) -> None:
         self._store = store
         self._clock = clock
-        self._authenticate = authenticate
+        self._clients = clients
+        self._groups = groups
+        self._vault = vault
+        self._foreign = foreign
+        self._changed = changed
         self._alive: dict[int, SessionRecord] = {}
         self._by_nonce: dict[str, SessionRecord] = {}
 
     async def start(self) -> None:
+        """Load what can act. Clients and groups are loaded already."""
         for record in await self._store.read(sessions.alive):
             self._hold(record)
+        self.review()
 
     def _hold(self, record: SessionRecord) -> None:
         self._alive[record.id] = record
@@ -53,42 +97,100 @@ class Sessions:
         """A session that waits to be bound by its nonce.
 
         Raises:
-            InvalidError: the client credentials are not good.
+            InvalidError: the client credentials are not good, the token cannot be exchanged, or a session that was made
+                inside a function asks for one more.
         """
-        subject, capabilities, kind = principal.subject, principal.capabilities, "TOKEN_EXCHANGE"
-        if wanted.oneshot_token_exchange:
-            kind = "ONESHOT_TOKEN_EXCHANGE"
         if wanted.client_id is not None and wanted.client_secret is not None:
-            try:
-                client = self._authenticate(Credentials(wanted.client_id, wanted.client_secret))
-            except UnauthenticatedError as error:
-                raise InvalidError(
-                    f"The session cannot be created: {error.message[0].lower()}{error.message[1:]}"
-                ) from error
-            if client.project != principal.project:
-                raise InvalidError("The session cannot be created: the client id or the client secret is not good")
-            subject, capabilities, kind = client.client_id, client.capabilities, "CLIENT_CREDENTIALS"
+            record, proof = await self._of_client(principal, Credentials(wanted.client_id, wanted.client_secret))
+        else:
+            record, proof = await self._of_caller(principal, oneshot=bool(wanted.oneshot_token_exchange))
         nonce = secrets.token_urlsafe(24)
-        record = self._new(principal.project, kind, "READY", subject, capabilities)
         record.nonce_hash = _hash(nonce)
-        record.client_id = wanted.client_id
-        await self._store.write(sessions.OPEN, sessions.values(record))
+        if proof is None:
+            await self._store.write(sessions.OPEN, sessions.values(record))
+        else:
+            await self._store.transact(lambda connection: sessions.add(connection, self._sealed(record, proof)))
         self._hold(record)
         return wire.CreatedSession(
             id=record.id,
-            type=kind,
+            type=cast(wire.Type, record.type),
             status="READY",
             nonce=nonce,
             client_id=record.client_id,
         )
 
-    def _new(self, project: str, kind: str, status: str, subject: str, capabilities: str) -> SessionRecord:
+    def _sealed(self, record: SessionRecord, proof: Proof) -> SessionRecord:
+        # Within the transaction: one that changes the master key comes wholly before it or after it.
+        record.vault, record.vault_key = self._vault.seal(proof)
+        return record
+
+    async def _of_client(self, who: Principal, given: Credentials) -> tuple[SessionRecord, Proof | None]:
+        issuer = self._foreign.issuer_for(who)
+        proof = None
+        if issuer is None or self._clients.get(given.client_id) is not None:
+            try:
+                client = self._clients.authenticate(given)
+            except UnauthenticatedError as error:
+                raise InvalidError(_NOT_GOOD) from error
+            if client.project != who.project:
+                raise InvalidError(_NOT_GOOD)
+            assertion = Assertion(BUILTIN, client.client_id, 0)
+        else:
+            granted = await self._foreign.try_client(who.project, issuer, given)
+            assertion = granted.assertion
+            proof = Proof(client_id=given.client_id, client_secret=given.client_secret)
+        grant = self._groups.grant(who.project, assertion.issuer, assertion.subject, assertion.claims)
+        if grant is None:
+            raise InvalidError(f"The session cannot be created: {given.client_id} has no access to {who.project}")
+        record = self._new(who.project, "CLIENT_CREDENTIALS", assertion.subject, grant.capabilities)
+        record.issuer, record.claims, record.client_id = assertion.issuer, _text(assertion.claims), given.client_id
+        if assertion.token is not None:
+            self._foreign.hold(record.id, assertion.token, assertion.expires)
+        return record, proof
+
+    async def _of_caller(self, who: Principal, *, oneshot: bool) -> tuple[SessionRecord, Proof | None]:
+        record = self._for(who, oneshot=oneshot)
+        if record.type == _ONESHOT or who.session_id is not None:
+            return record, None
+        granted = await self._foreign.try_exchange(who)
+        if granted is None:
+            return record, None
+        if granted.assertion.subject != who.subject:
+            raise InvalidError("The session cannot be created: the issuer exchanged the token for another subject's")
+        self._foreign.hold(record.id, granted.access_token, granted.assertion.expires)
+        return record, None if granted.refresh_token is None else Proof(refresh_token=granted.refresh_token)
+
+    def _for(self, who: Principal, *, oneshot: bool) -> SessionRecord:
+        """A session as its caller: one that is made from a one-shot session lives no longer than that."""
+        parent = None
+        if who.session_id is not None:
+            parent = self._alive.get(who.session_id)
+            if parent is None or parent.parent_id is not None:
+                raise InvalidError(
+                    "The session cannot be created: the one that asks was itself made inside a function, "
+                    "and that goes one level deep only"
+                )
+            oneshot = oneshot or parent.type == _ONESHOT
+        kind = _ONESHOT if oneshot else "TOKEN_EXCHANGE"
+        record = self._new(who.project, kind, who.subject, who.capabilities)
+        record.issuer, record.claims = who.issuer, _text(who.claims)
+        if parent is not None:
+            record.parent_id = parent.id
+            if parent.type == _ONESHOT:
+                record.expiration_time = min(record.expiration_time, parent.expiration_time)
+        elif who.token is not None:
+            self._foreign.hold(record.id, who.token, who.expires)
+            if oneshot:
+                record.expiration_time = min(record.expiration_time, who.expires)
+        return record
+
+    def _new(self, project: str, kind: str, subject: str, capabilities: str) -> SessionRecord:
         now = self._clock.now()
         return SessionRecord(
             id=self._store.next_id(),
             project=project,
             type=kind,
-            status=status,
+            status="READY",
             subject=subject,
             capabilities=capabilities,
             creation_time=now,
@@ -111,9 +213,13 @@ class Sessions:
         return record, self._save_status(record)
 
     def implicit(self, principal: Principal) -> tuple[SessionRecord, Awaitable[None]]:
-        """A bound one-shot session for a call without a nonce: it runs as its caller (contract 4.2)."""
-        kind = "ONESHOT_TOKEN_EXCHANGE"
-        record = self._new(principal.project, kind, "ACTIVE", principal.subject, principal.capabilities)
+        """A bound one-shot session for a call without a nonce: it runs as its caller (contract 4.2).
+
+        Raises:
+            InvalidError: the caller is a session that was itself made inside a function.
+        """
+        record = self._for(principal, oneshot=True)
+        record.status = "ACTIVE"
         self._alive[record.id] = record
         return record, self._store.write(sessions.OPEN, sessions.values(record))
 
@@ -122,12 +228,106 @@ class Sessions:
         record = self._alive.get(session_id)
         if record is None or record.status != "ACTIVE":
             return None
-        if record.type == "ONESHOT_TOKEN_EXCHANGE" and record.expiration_time <= self._clock.now():
+        if record.type == _ONESHOT and record.expiration_time <= self._clock.now():
             return None
         return record
 
     def is_alive(self, session_id: int) -> bool:
         return self.get(session_id) is not None
+
+    def principal(self, session_id: int, expires: int) -> Principal | None:
+        """Who acts in a session, with what it may do now; None when it cannot act. `expires` in ms since the epoch."""
+        record = self.get(session_id)
+        grant = None if record is None else self._grant(record)
+        if record is None or grant is None:
+            return None
+        capabilities = grant.capabilities
+        if record.type != "CLIENT_CREDENTIALS":
+            capabilities = common(record.capabilities, grant.capabilities)
+        return Principal(
+            subject=record.subject,
+            project=record.project,
+            capabilities=capabilities,
+            expires=expires,
+            session_id=session_id,
+            issuer=record.issuer,
+            groups=grant.groups,
+            claims=_claims(record),
+        )
+
+    def _grant(self, record: SessionRecord) -> Grant | None:
+        return self._groups.grant(record.project, record.issuer, record.subject, _claims(record))
+
+    def review(self) -> None:
+        """End the sessions whose subjects may do nothing any more: clients or groups are not what they were."""
+        for record in list(self._alive.values()):
+            if self._grant(record) is None:
+                _ = self.end(record.id, "ACCESS_LOST")
+
+    def needs_refresh(self, session_id: int) -> bool:
+        """Whether a call has to wait for `refusal` before it begins: the issuer has to be asked, or it cannot act."""
+        record = self._alive.get(session_id)
+        if record is None or record.status != "ACTIVE":
+            return True
+        return record.vault is not None and not self._foreign.is_fresh(session_id)
+
+    async def refusal(self, session_id: int) -> str | None:
+        """Why a call must not begin in a session, if so; asks the session's issuer when it is time to."""
+        record = self._alive.get(session_id)
+        if record is None or record.status != "ACTIVE":
+            status = await self._store.read(lambda connection: sessions.status(connection, session_id))
+            return _ENDED.get(status or "")
+        if record.vault is None or record.vault_key is None or self._foreign.is_fresh(session_id):
+            return None
+        try:
+            proof = self._vault.open_as(Proof, record.vault, record.vault_key)
+            granted = await self._foreign.refresh(session_id, record.project, record.issuer, proof)
+        except RefusedError as error:
+            await self.end(session_id, "ACCESS_LOST")
+            return f"{_ENDED['ACCESS_LOST']} ({record.issuer}: {error})"
+        except (UnreachableIssuerError, ValueError) as error:
+            if self._foreign.token(session_id) is not None:
+                return None
+            return f"The session cannot be refreshed now ({record.issuer}: {error})"
+        if granted.assertion.subject != record.subject:
+            await self.end(session_id, "ACCESS_LOST")
+            return f"{_ENDED['ACCESS_LOST']} ({record.issuer} speaks of another subject)"
+        await self._take(record, granted.assertion.claims, proof, granted.refresh_token)
+        return None if session_id in self._alive else _ENDED["ACCESS_LOST"]
+
+    async def _take(
+        self, record: SessionRecord, claims: tuple[str, ...], proof: Proof, refresh_token: str | None
+    ) -> None:
+        """Keep what an issuer said last."""
+        if refresh_token is not None and proof.refresh_token not in (None, refresh_token):
+            sealed = await self._store.transact(
+                lambda connection: self._reseal(connection, record.id, Proof(refresh_token=refresh_token))
+            )
+            record.vault, record.vault_key = sealed
+        if _text(claims) != record.claims:
+            await self._store.write(sessions.SET_CLAIMS, {"session": record.id, "to_claims": _text(claims)})
+            record.claims = _text(claims)
+            self._changed()
+
+    def _reseal(self, connection: Connection, session_id: int, proof: Proof) -> tuple[bytes, bytes]:
+        vault, key = self._vault.seal(proof)
+        connection.execute(sessions.SET_VAULT, {"session": session_id, "to_vault": vault, "to_vault_key": key})
+        return vault, key
+
+    async def issuer_token(self, session_id: int) -> str | None:
+        """The foreign issuer's token that stands behind a session; None when there is none, or none any more."""
+        if self.get(session_id) is None or await self.refusal(session_id) is not None:
+            return None
+        record = self._alive.get(session_id)
+        found = self._foreign.token(session_id)
+        if found is None and record is not None and record.parent_id is not None:
+            return await self.issuer_token(record.parent_id)
+        return found
+
+    async def why_ended(self, session_id: int) -> str:
+        """In words, why a session cannot act."""
+        status = await self._store.read(lambda connection: sessions.status(connection, session_id))
+        return _ENDED.get(status or "", _OVER)
 
     def end(self, session_id: int, status: _EndStatus) -> Awaitable[None]:
         """Stop a session from acting, at once; the write that makes it lasting (started, to be awaited)."""
@@ -144,6 +344,10 @@ class Sessions:
         if record.nonce_hash is not None:
             self._by_nonce.pop(record.nonce_hash, None)
         record.status, record.nonce_hash = status, None
+        self._foreign.drop(session_id)
+        if record.vault is not None:
+            record.vault = record.vault_key = None
+            _ = self._store.write(sessions.FORGET_SECRETS, {"session": session_id})
         return self._save_status(record)
 
     def _save_status(self, record: SessionRecord) -> Awaitable[None]:
@@ -151,12 +355,17 @@ class Sessions:
         return self._store.write(sessions.SET_STATUS, row)
 
     async def revoke(self, principal: Principal, ids: list[int]) -> list[wire.Session] | list[dict[str, int]]:
-        """End sessions, at once; what has ended already stays as it is. Bare ids to those who may not list."""
+        """End sessions, at once, and those that their functions made; what has ended already stays as it is.
+
+        Bare ids to those who may not list.
+        """
         found = await self._several(principal.project, ids)
         for record in found:
             if record.status in ("READY", "ACTIVE"):
                 await self.end(record.id, "REVOKED")
                 record.status = "REVOKED"
+            for child in [one for one in self._alive.values() if one.parent_id == record.id]:
+                await self.end(child.id, "REVOKED")
         if not principal.may("sessionsAcl:LIST"):
             return [{"id": record.id} for record in found]
         return [self._shown(record) for record in found]
@@ -186,9 +395,9 @@ class Sessions:
         record = replace(record)
         if record.status == "READY" and now - record.creation_time > NONCE_MS:
             record.status = "EXPIRED"
-        if record.status == "ACTIVE" and record.type == "ONESHOT_TOKEN_EXCHANGE" and record.expiration_time <= now:
+        if record.status == "ACTIVE" and record.type == _ONESHOT and record.expiration_time <= now:
             record.status = "EXPIRED"
-        if record.status == "ACTIVE" and record.type != "ONESHOT_TOKEN_EXCHANGE":
+        if record.status == "ACTIVE" and record.type != _ONESHOT:
             record.expiration_time = now + SESSION_MS
         return wire.Session(
             id=record.id,
@@ -199,14 +408,34 @@ class Sessions:
             client_id=record.client_id,
         )
 
+    def take_keys(self, keys: dict[int, bytes]) -> None:
+        """The keys of sessions, wrapped anew."""
+        for session_id, key in keys.items():
+            if session_id in self._alive:
+                self._alive[session_id].vault_key = key
+
     def forget_stale(self) -> None:
-        """Drop from memory the nonces that nobody bound in time."""
+        """Drop from memory the nonces that nobody bound in time, and one-shot sessions that are too old."""
         now = self._clock.now()
-        for nonce_hash, record in list(self._by_nonce.items()):
-            if now - record.creation_time > NONCE_MS:
-                del self._by_nonce[nonce_hash]
+        for record in list(self._alive.values()):
+            unbound = record.status == "READY" and now - record.creation_time > NONCE_MS
+            if unbound and record.nonce_hash is not None:
+                self._by_nonce.pop(record.nonce_hash, None)
+            if unbound or (record.type == _ONESHOT and record.expiration_time <= now):
                 self._alive.pop(record.id, None)
+                self._foreign.drop(record.id)
+
+
+_NOT_GOOD = "The session cannot be created: the client id or the client secret is not good"
 
 
 def _hash(nonce: str) -> str:
     return hashlib.sha256(nonce.encode()).hexdigest()
+
+
+def _text(claims: tuple[str, ...]) -> str | None:
+    return msgspec.json.encode(claims).decode() if claims else None
+
+
+def _claims(record: SessionRecord) -> tuple[str, ...]:
+    return () if record.claims is None else msgspec.json.decode(record.claims, type=tuple[str, ...])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -94,3 +94,12 @@ def remove(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(delete(calls).where(calls.c.function_id.in_(ids)))
     connection.execute(delete(schedules).where(schedules.c.function_id.in_(ids)))
     connection.execute(delete(functions).where(functions.c.id.in_(ids)))
+
+
+def rewrap(connection: Connection, rewrapped: Callable[[bytes], bytes]) -> dict[int, bytes]:
+    """Wrap the keys of all functions anew; the new ones by function."""
+    rows = connection.execute(select(functions.c.id, functions.c.vault_key).where(functions.c.vault_key.is_not(None)))
+    keys = {row.id: rewrapped(row.vault_key) for row in rows}
+    for function_id, key in keys.items():
+        connection.execute(update(functions).where(functions.c.id == function_id).values(vault_key=key))
+    return keys

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, null, or_, select, update
 
 from kvern.store.tables import schedules, sessions
 
@@ -14,7 +15,7 @@ OPEN = insert(sessions)
 
 SET_STATUS = (
     update(sessions)
-    .where(sessions.c.id == bindparam("session"), sessions.c.status.in_(("READY", "ACTIVE")))
+    .where(sessions.c.id == bindparam("session"), or_(sessions.c.status == "READY", sessions.c.status == "ACTIVE"))
     .values(status=bindparam("to_status"), nonce_hash=bindparam("to_nonce_hash"))
 )
 """Bind, end or revoke: `{"session", "to_status", "to_nonce_hash"}`; the nonce of a bound session is forgotten.
@@ -25,7 +26,12 @@ A session that has ended already is left as it is.
 
 @dataclass(slots=True, kw_only=True)
 class SessionRecord:
-    """A row of `sessions`. Of the nonce only a hash is kept; `capabilities` is the JSON of the ACL list."""
+    """A row of `sessions`. Of the nonce only a hash is kept; `capabilities` is the JSON of the ACL list.
+
+    `issuer` vouched for the subject, with `claims` as its groups (JSON of a list). `vault` holds what it takes to ask
+    that issuer again, encrypted by `vault_key`, which the master key wraps. `parent_id` is the session whose call made
+    this one.
+    """
 
     id: int
     project: str
@@ -37,10 +43,31 @@ class SessionRecord:
     expiration_time: int
     nonce_hash: str | None = None
     client_id: str | None = None
+    issuer: str = "kvern"
+    claims: str | None = None
+    parent_id: int | None = None
+    vault: bytes | None = None
+    vault_key: bytes | None = None
+
+
+SET_CLAIMS = update(sessions).where(sessions.c.id == bindparam("session")).values(claims=bindparam("to_claims"))
+"""The groups that the issuer named last: `{"session", "to_claims"}`."""
+
+SET_VAULT = (
+    update(sessions)
+    .where(sessions.c.id == bindparam("session"))
+    .values(vault=bindparam("to_vault"), vault_key=bindparam("to_vault_key"))
+)
+"""What it takes to ask the issuer again: `{"session", "to_vault", "to_vault_key"}`."""
+
+FORGET_SECRETS = update(sessions).where(sessions.c.id == bindparam("session")).values(vault=null(), vault_key=null())
+"""What it took to refresh a session that has ended: `{"session"}`."""
+
+_NAMES = tuple(field.name for field in fields(SessionRecord))
 
 
 def values(record: SessionRecord) -> dict[str, Any]:
-    return asdict(record)
+    return {name: getattr(record, name) for name in _NAMES}
 
 
 def alive(connection: Connection) -> list[SessionRecord]:
@@ -68,6 +95,15 @@ def several(connection: Connection, project: str, ids: list[int]) -> dict[int, S
     return {row["id"]: SessionRecord(**cast(dict[str, Any], row)) for row in rows}
 
 
+def status(connection: Connection, session_id: int) -> str | None:
+    """Where a session stands; None when it was forgotten."""
+    return connection.execute(select(sessions.c.status).where(sessions.c.id == session_id)).scalar()
+
+
+def add(connection: Connection, record: SessionRecord) -> None:
+    connection.execute(OPEN, values(record))
+
+
 def forget_before(connection: Connection, moment: int, most: int) -> int:
     """Delete up to `most` sessions made before `moment` (ms) that no schedule holds and that are not in use."""
     held = select(schedules.c.session_id)
@@ -84,3 +120,12 @@ def forget_before(connection: Connection, moment: int, most: int) -> int:
     if ids:
         connection.execute(delete(sessions).where(sessions.c.id.in_(ids)))
     return len(ids)
+
+
+def rewrap(connection: Connection, rewrapped: Callable[[bytes], bytes]) -> dict[int, bytes]:
+    """Wrap the keys of all sessions anew; the new ones by session."""
+    rows = connection.execute(select(sessions.c.id, sessions.c.vault_key).where(sessions.c.vault_key.is_not(None)))
+    keys = {row.id: rewrapped(row.vault_key) for row in rows}
+    for session_id, key in keys.items():
+        connection.execute(update(sessions).where(sessions.c.id == session_id).values(vault_key=key))
+    return keys

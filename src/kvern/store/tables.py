@@ -37,6 +37,24 @@ clients = Table(
     Column("secret_hash", String(64), nullable=False),
     Column("capabilities", Text, nullable=False),
     Column("created_time", BigInteger, nullable=False),
+    Column("group_id", BigInteger, nullable=True),
+    Column("old_secret_hash", String(64), nullable=True),
+    Column("old_secret_until", BigInteger, nullable=True),
+    Column("rotated_time", BigInteger, nullable=True),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("project", String(32), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("source_id", String(255), nullable=True),
+    Column("capabilities", Text, nullable=False),
+    Column("metadata", Text, nullable=True),
+    Column("from_file", Boolean, nullable=False),
+    Column("created_time", BigInteger, nullable=False),
+    Index("groups_by_project", "project", "id"),
 )
 
 sessions = Table(
@@ -52,6 +70,11 @@ sessions = Table(
     Column("client_id", String(255), nullable=True),
     Column("creation_time", BigInteger, nullable=False),
     Column("expiration_time", BigInteger, nullable=False),
+    Column("issuer", String(1024), nullable=False, server_default="kvern"),
+    Column("claims", Text, nullable=True),
+    Column("parent_id", BigInteger, nullable=True),
+    Column("vault", LargeBinary, nullable=True),
+    Column("vault_key", LargeBinary, nullable=True),
     Index("sessions_by_project", "project", "status", "id"),
 )
 

@@ -107,3 +107,9 @@ class UnreachableError(ApiError):
     """A server behind this one does not answer; nothing happened there."""
 
     code = 502
+
+
+class UnavailableError(ApiError):
+    """Something that is needed cannot be had now; nothing happened, so that trying again is safe."""
+
+    code = 503

@@ -310,7 +310,7 @@ async def test_a_call_without_a_nonce_acts_as_its_caller(p: Plant) -> None:
     live = await p.service.calls.call(caller, function.record.id, b"{}", None)
     access = (await p.began(live)).access()
     assert (access.base_url, access.project) == (BASE_URL, PROJECT)
-    acting = p.service.issuer.verify(access.token)
+    acting = await p.known(access.token)
     assert (acting.subject, acting.session_id) == ("caller", live.session_id)
     assert acting.may("functionsAcl:READ")
     assert not acting.may("functionsAcl:WRITE")
@@ -322,7 +322,7 @@ async def test_a_call_with_a_nonce_acts_for_that_session(p: Plant) -> None:
     p.engine.holding = True
     caller = p.principal("functionsAcl:RUN", subject="caller")
     live = await p.service.calls.call(caller, function.record.id, b"{}", word)
-    acting = p.service.issuer.verify((await p.began(live)).access().token)
+    acting = await p.known((await p.began(live)).access().token)
     assert (acting.subject, acting.session_id) == (p.who.subject, session_id)
     assert await session_status(p, session_id) == "ACTIVE"
 
@@ -334,11 +334,11 @@ async def test_the_session_ends_with_the_call(p: Plant, with_nonce: bool) -> Non
     p.engine.holding = True
     live = await p.call(function, nonce=word)
     token = (await p.began(live)).access().token
-    p.service.issuer.verify(token)
+    await p.known(token)
     p.engine.end(live.record.id, raised())
     await asyncio.wait_for(live.ended, 5)
     with pytest.raises(UnauthenticatedError):
-        p.service.issuer.verify(token)
+        await p.known(token)
     assert await session_status(p, live.session_id) == "EXPIRED"
 
 
@@ -431,7 +431,7 @@ async def test_a_call_that_had_begun_ends_as_failed_after_a_crash_and_is_not_run
     assert (await row_of(p, record.id))["verdict"] == "interrupted"
     assert len(p.engine.orders) == 1
     with pytest.raises(UnauthenticatedError):
-        p.service.issuer.verify(token)
+        await p.known(token)
     assert await session_status(p, live.session_id) == "EXPIRED"
 
 

@@ -1,0 +1,68 @@
+"""The master key: changed while the service runs.
+
+    the new key is on disk, before the old one -> all that is sealed from now on uses it
+    -> every key is wrapped anew, in one transaction -> the old one is forgotten
+
+A crash in between leaves both keys on disk, and the next start goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sqlalchemy import Connection
+
+from kvern.service.functions import Functions
+from kvern.service.sessions import Sessions
+from kvern.store import Store, functions, sessions
+from kvern.store.vault import Vault
+from kvern.wire.clients import MasterKeyRotation
+from kvern.wire.errors import InvalidError
+
+_log = logging.getLogger(__name__)
+
+
+class MasterKey:
+    """Changes the key that wraps all secrets."""
+
+    def __init__(self, store: Store, vault: Vault, live: Functions, acting: Sessions) -> None:
+        self._store = store
+        self._vault = vault
+        self._functions = live
+        self._sessions = acting
+        self._busy = asyncio.Lock()
+
+    async def start(self) -> None:
+        """End a change that a crash cut short. Functions and sessions are loaded already."""
+        if self._vault.is_between_keys:
+            _log.warning("the change of the master key that was cut short is being ended")
+            async with self._busy:
+                await self._rewrap()
+
+    async def rotate(self) -> MasterKeyRotation:
+        """Change the master key. Raises `InvalidError` when there is no key to change to."""
+        async with self._busy:
+            try:
+                await asyncio.to_thread(self._vault.begin_rotation)
+            except ValueError as error:
+                raise InvalidError(f"The master key stays as it is: {error}") from error
+            return await self._rewrap()
+
+    async def _rewrap(self) -> MasterKeyRotation:
+        def work(connection: Connection) -> tuple[dict[int, bytes], dict[int, bytes]]:
+            return functions.rewrap(connection, self._one), sessions.rewrap(connection, self._one)
+
+        theirs, others = await self._store.transact(work)
+        self._functions.take_keys(theirs)
+        self._sessions.take_keys(others)
+        await asyncio.to_thread(self._vault.end_rotation)
+        _log.info("the master key was changed: %d functions, %d sessions", len(theirs), len(others))
+        return MasterKeyRotation(functions=len(theirs), sessions=len(others), source=self._vault.source)
+
+    def _one(self, wrapped: bytes) -> bytes:
+        try:
+            return self._vault.rewrap(wrapped)
+        except ValueError as error:
+            _log.warning("%s; it is left as it is", error)
+            return wrapped
