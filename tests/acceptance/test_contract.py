@@ -553,7 +553,7 @@ class TestSchedules:
         ],
     )
     def test_input_data_comes_back_to_the_letter(self, api: Api, echo: int, text: str) -> None:
-        body = '{"items":[{"name":"s","functionId":%d,"cronExpression":"0 0 1 1 *","data":%s}]}' % (echo, text)
+        body = f'{{"items":[{{"name":"s","functionId":{echo},"cronExpression":"0 0 1 1 *","data":{text}}}]}}'
         made = items(post_raw(api, "/functions/schedules", body.encode()), 201)[0]
         answer = api.get(f"/functions/schedules/{made['id']}/input_data")
         assert answer.text == f'{{"id":{made["id"]},"data":{text}}}'
