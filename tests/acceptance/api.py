@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx2
 
+from tests.acceptance.compatibility import HTTP, NOTEBOOK
+from tests.acceptance.recording import Exchange
 from tests.acceptance.server import until
 
 
@@ -24,12 +26,17 @@ def bundle(**files: str | bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _note(response: httpx2.Response) -> None:
+    request = response.request
+    NOTEBOOK.exchanged(HTTP, Exchange(request.method, request.url.path, response.status_code))
+
+
 class Api:
     """A client with a token; paths are relative to the project."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self.env = env
-        self.http = httpx2.Client(timeout=90)
+        self.http = httpx2.Client(timeout=90, event_hooks={"response": [_note]})
         form = {
             "grant_type": "client_credentials",
             "client_id": env["IDP_CLIENT_ID"],

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.acceptance.api import Api
-from tests.acceptance.compatibility import NOTEBOOK, SDK7, SDK8, TOOLKIT, VERSIONS
+from tests.acceptance.compatibility import NOTEBOOK, SDK7, SDK8, TOOLKIT, VERSIONS, endpoints, page, plain
 from tests.acceptance.driver import Driver
 from tests.acceptance.recording import Exchange, RecordingProxy
 from tests.acceptance.server import Server
@@ -22,28 +23,61 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {SDK8: "sdk", SDK7: "sdk7", TOOLKIT: "toolkit"}
 
 
+PAGE = ROOT / "docs" / "compatibility.md"
+_ended: set[str] = set()
+_failed: set[str] = set()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back on all other tests comes last."""
-    items.sort(key=lambda item: "test_compatibility.py" in item.nodeid)
-    NOTEBOOK.order = {item.nodeid: number for number, item in enumerate(items)}
+    NOTEBOOK.collected(item.nodeid for item in items)
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
-    NOTEBOOK.test = nodeid
+    NOTEBOOK.begins(nodeid)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _ended.add(plain(report.nodeid))
     if report.failed:
-        NOTEBOOK.failed.add(item.nodeid)
-    return report
+        _failed.add(plain(report.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Under xdist, in the process that leads: a worker has ended."""
+    output = getattr(node, "workeroutput", {})
+    if "notebook" in output:
+        NOTEBOOK.merge(output["notebook"])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Compare the page of compatibility with what was run; a page that was not true is written anew, and the run fails."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["notebook"] = NOTEBOOK.dump()
+        return
+    everything = {plain(test) for test in NOTEBOOK.order}
+    files = {f"tests/acceptance/{path.name}" for path in (ROOT / "tests" / "acceptance").glob("test_*.py")}
+    named = [word for word in session.config.args if "::" in word]
+    whole = files <= {test.partition("::")[0] for test in everything} and everything <= _ended and not named
+    if not whole or _failed or session.config.getoption("keyword") or session.config.getoption("markexpr"):
+        return
+    complaints = [f"no test ran {what}" for what in NOTEBOOK.not_run()]
+    text = page(NOTEBOOK)
+    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+        PAGE.write_text(text, encoding="utf-8")
+        complaints.append("docs/compatibility.md did not tell what was run; it was written anew, commit it")
+    if complaints:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        for complaint in complaints:
+            reporter.write_line(f"ERROR {complaint}", red=True)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not stop it."""
     with Server(tmp_path_factory.mktemp("kvern"), extra_env={"SERVER_ONLY": "1"}) as running:
+        NOTEBOOK.table = endpoints(httpx2.get(f"{running.url}/openapi.json").json())
         yield running
 
 

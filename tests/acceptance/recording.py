@@ -22,10 +22,6 @@ class Exchange:
     path: str
     status: int
 
-    @property
-    def worked(self) -> bool:
-        return 200 <= self.status < 300
-
 
 class RecordingProxy:
     """A reverse proxy on a free port of this machine.

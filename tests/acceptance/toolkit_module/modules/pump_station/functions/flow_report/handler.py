@@ -1,0 +1,18 @@
+"""The flow of the pumps, summed up."""
+
+import os
+
+import inflection
+from statistics_of_flow import mean
+
+
+def handle(data, client, secrets, function_call_info):
+    flows = data.get("flows", {})
+    print(inflection.pluralize("value") + ":", len(flows))
+    return {
+        "mean": mean(flows.values()),
+        "unit": os.environ["UNIT"],
+        "project": client.config.project,
+        "key_length": len(secrets["api-key"]),
+        "info": sorted(function_call_info),
+    }
