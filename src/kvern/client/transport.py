@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 # Shorter than the five seconds after which common servers close an idle connection.
 _KEEPALIVE_SECONDS = 4
+
+# Bytes that take so long to compress that other coroutines should go on meanwhile.
+_LARGE = 1_000_000
 
 
 def slot(client: AsyncCogniteClient, group: str, limit: str) -> asyncio.Semaphore:
@@ -211,7 +215,7 @@ class Transport:
         import httpx2
 
         client = pools.get(request.waiting)
-        headers, content = await self._prepare(request)
+        headers, content = await self._prepare(request, url)
         built = client.build_request(
             request.method,
             url,
@@ -239,7 +243,7 @@ class Transport:
             return delay
         raise exceptions.CogniteHTTPStatusError(response.status_code, request=built, response=response)
 
-    async def _prepare(self, request: Request) -> tuple[dict[str, Any], bytes | AsyncIterator[bytes] | None]:
+    async def _prepare(self, request: Request, url: str) -> tuple[dict[str, Any], bytes | AsyncIterator[bytes] | None]:
         import asyncio
 
         headers: dict[str, Any] = {"accept": "*/*"} if request.bare else self._api_headers()
@@ -248,8 +252,12 @@ class Transport:
         if request.json is not None:
             content = dump_json(request.json).encode()
             if not global_config.disable_gzip:
-                content = gzip.compress(content, compresslevel=6, mtime=0)
+                compress = partial(gzip.compress, content, compresslevel=6, mtime=0)
+                content = await asyncio.to_thread(compress) if len(content) > _LARGE else compress()
                 headers["Content-Encoding"] = "gzip"
+        if not f"{url}/".startswith(f"{self.config.base_url}/"):
+            # A storage elsewhere has no use for the token, and some refuse it.
+            return headers, content
         credentials = self.config.credentials
         if getattr(credentials, "is_immediate", False):
             name, value = credentials.authorization_header()

@@ -278,3 +278,17 @@ def test_the_debug_log_hides_secrets(client: CogniteClient, stub: Stub, capsys: 
     log = capsys.readouterr().err
     assert "POST" in log and "/functions" in log and "***" in log
     assert "very secret" not in log and "word" not in log and "Bearer secret" not in log
+
+
+def test_the_token_goes_to_the_server_only(client: CogniteClient, stub: Stub) -> None:
+    for url in ("http://server/storage", "http://storage/file", "http://server.evil/file", "https://server/file"):
+        stub.on(f"GET /{url.rpartition('/')[2]}", {})
+        client.get(url)
+    assert ["authorization" in seen.headers for seen in stub.seen] == [True, False, False, False]
+
+
+def test_a_large_body_arrives_whole(client: CogniteClient, stub: Stub) -> None:
+    stub.on("POST /functions/1/call", {"id": 1, "functionId": 1, "status": "Completed", "startTime": 1})
+    data = {"text": "x" * 3_000_000}
+    client.functions.call(id=1, data=data)
+    assert stub.seen[1].compressed and stub.seen[1].json["data"] == data
