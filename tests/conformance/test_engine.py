@@ -1195,6 +1195,160 @@ async def test_idle_workers_and_hosts_are_stopped_and_made_anew(
     await engine.stop()
 
 
+async def test_a_worker_is_replaced_after_so_many_calls(
+    sandbox: Sandbox, environment: Environment, tmp_path: Path
+) -> None:
+    engine = LocalEngine(sandbox, tmp_path / "run", Terms(worker_calls=3))
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, sandbox)
+    function = bench.function("import os\ndef handle(data): return os.getpid()")
+    pids = [(await bench.call(function)).value for _ in range(7)]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
+    await engine.stop()
+
+
+async def test_a_worker_whose_memory_has_grown_is_replaced_and_one_that_gave_it_back_is_not(
+    sandbox: Sandbox, environment: Environment, tmp_path: Path
+) -> None:
+    engine = LocalEngine(sandbox, tmp_path / "run", Terms(worker_growth=50 * MEGA))
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, sandbox)
+    source = """
+        import os
+        kept = []
+        def handle(data):
+            block = b"x" * 60_000_000
+            if data.get("leak"): kept.append(block)
+            return os.getpid()
+    """
+    function = bench.function(source)
+    first = (await bench.call(function)).value
+    assert (await bench.call(function, {"leak": 1})).value == first
+    assert (await bench.call(function)).value != first
+    await engine.stop()
+
+
+async def test_when_all_turns_are_taken_functions_take_turns(
+    sandbox: Sandbox, environment: Environment, tmp_path: Path
+) -> None:
+    engine = LocalEngine(sandbox, tmp_path / "run", Terms(max_workers=2, running=1))
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, sandbox)
+    flood, other = (bench.function("def handle(data): return data") for _ in range(2))
+    await engine.prepare(flood)
+    await engine.prepare(other)
+    ended: list[str] = []
+
+    async def call(name: str, function: Revision) -> None:
+        await bench.call(function)
+        ended.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(30):
+            tasks.create_task(call("flood", flood))
+        await asyncio.sleep(0)
+        assert not engine.has_room(other)
+        tasks.create_task(call("other", other))
+    assert ended.index("other") <= 3, "it waited for what ran, and not for what waited"
+    await engine.stop()
+
+
+async def test_a_call_that_waits_for_its_turn_can_be_cancelled(
+    sandbox: Sandbox, environment: Environment, tmp_path: Path
+) -> None:
+    engine = LocalEngine(sandbox, tmp_path / "run", Terms(running=1))
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, sandbox)
+    slow = bench.function("import time\ndef handle(data):\n    print('begun'); time.sleep(60)")
+    other = bench.function("def handle(data): return 'well'")
+    await engine.prepare(other)
+    lines: list[LogLine] = []
+    first, second = bench.order(lines=lines), bench.order()
+    running = asyncio.create_task(engine.run(slow, first))
+    await until(lambda: bool(lines))
+    waiting = asyncio.create_task(engine.run(other, second))
+    third = asyncio.create_task(engine.run(other, bench.order()))
+    await asyncio.sleep(0)
+    assert await engine.cancel(second.call_id)
+    assert (await waiting).verdict is Verdict.CANCELLED
+    assert await engine.cancel(first.call_id)
+    assert (await running).verdict is Verdict.CANCELLED
+    assert (await third).response == b'"well"'
+    await engine.stop()
+
+
+async def test_hosts_that_hold_too_much_memory_are_stopped_by_worth(
+    sandbox: Sandbox, environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvern.engine.local.TRIM_INTERVAL", 0.1)
+    engine = LocalEngine(sandbox, tmp_path / "run", Terms(idle_memory=120 * MEGA))
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, sandbox)
+    source = "kept = b'x' * 50_000_000\ndef handle(data): return 1"
+    often, seldom, busy = (bench.function(source) for _ in range(3))
+    for function in (seldom, *[often] * 5, busy):
+        await bench.call(function)
+    await until(lambda: not engine.has_room(seldom) or not engine.has_room(busy))
+    assert engine.has_room(often)
+    assert (await bench.call(seldom)).value == 1
+    await engine.stop()
+
+
+# Figures
+
+
+async def test_an_outcome_tells_what_the_call_used(bench: Bench) -> None:
+    source = """
+        import time
+        def handle(data):
+            end = time.process_time() + data.get("cpu", 0)
+            while time.process_time() < end: pass
+            time.sleep(data.get("sleep", 0))
+            block = b"x" * data.get("memory", 0)
+    """
+    function = bench.function(source)
+    first = (await bench.call(function, {"sleep": 0.2})).outcome
+    assert first.cold
+    assert first.queue_seconds > 0
+    assert 0.2 <= first.run_seconds < 5
+    assert first.cpu_seconds is not None
+    assert first.cpu_seconds < 0.15
+    second = (await bench.call(function, {"cpu": 0.2, "memory": 100 * MEGA})).outcome
+    assert not second.cold
+    assert second.cpu_seconds is not None
+    assert 0.2 <= second.cpu_seconds < 1
+    assert second.peak_memory is not None
+    assert 100 * MEGA < second.peak_memory < 400 * MEGA
+    third = (await bench.call(function)).outcome
+    assert third.cpu_seconds is not None
+    assert third.cpu_seconds < 0.15, "each call has its own figures"
+
+
+async def test_a_prepared_functions_first_call_is_not_cold(bench: Bench) -> None:
+    function = bench.function("def handle(data): return 1")
+    await bench.engine.prepare(function)
+    assert not (await bench.call(function)).outcome.cold
+
+
+async def test_a_call_that_was_stopped_tells_what_it_used(bench: Bench) -> None:
+    source = "def handle(data):\n    block = b'x' * 80_000_000\n    while True: pass"
+    outcome = (await bench.call(source, timeout=0.5)).outcome
+    assert outcome.verdict is Verdict.TIMED_OUT
+    assert outcome.cpu_seconds is not None
+    assert outcome.cpu_seconds > 0.1
+    assert outcome.peak_memory is not None
+    assert outcome.peak_memory > 80 * MEGA
+    assert f"CPU time {outcome.cpu_seconds:.2f} s, peak memory {outcome.peak_memory / 1e6:.0f} MB" in outcome.message
+
+
+async def test_a_call_that_waited_tells_how_long(bench: Bench) -> None:
+    function = bench.function("import time\ndef handle(data): time.sleep(0.2)")
+    outcomes = [result.outcome for result in await asyncio.gather(*(bench.call(function) for _ in range(8)))]
+    waited = [outcome for outcome in outcomes if not outcome.cold]
+    assert len(waited) == 4
+    assert all(outcome.queue_seconds > 0.15 for outcome in waited)
+
+
 # Limits
 
 

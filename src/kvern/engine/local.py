@@ -9,9 +9,11 @@ from pathlib import Path
 
 from kvern.build.revision import Revision
 from kvern.engine import HandlerError, Order, Outcome, Verdict
+from kvern.engine.worth import Worth
 from kvern.host import cgroups, processes
 from kvern.host.host import EndedError, Host, Terms
 from kvern.host.limits import Allowance, Limits
+from kvern.host.turns import Turns
 from kvern.host.zygote import MARK, BoxError
 from kvern.sandbox import Sandbox
 
@@ -50,6 +52,8 @@ class LocalEngine:
         self._hosts: dict[str, Host] = {}
         self._left: dict[str, dict[str, str]] = {}  # by revision: packages that no zygote of it can have, and why
         self._calls: dict[int, Host] = {}
+        self._turns = Turns(self._terms.running)
+        self._worth = Worth()
         self._stopping: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._stopped: EndedError | None = None
@@ -137,9 +141,10 @@ class LocalEngine:
         host = self._hosts.get(revision.id)
         if host is None:
             left = self._left.setdefault(revision.id, {})
-            host = Host(revision, self._sandbox, self._limits, self._terms, self._folder, left)
+            host = Host(revision, self._sandbox, self._limits, self._terms, self._folder, left, self._turns)
             self._hosts[revision.id] = host
         host.last_used = asyncio.get_running_loop().time()
+        self._worth.used(host)
         return host
 
     async def _remove(self, host: Host, ended: EndedError) -> None:
@@ -166,3 +171,18 @@ class LocalEngine:
                 host.trim(now)
                 if host.is_idle(now):
                     await self._remove(host, EndedError(Verdict.CANCELLED, "the host was idle"))
+            await self._keep_to_budget()
+
+    async def _keep_to_budget(self) -> None:
+        """Stop hosts without a call, those of least worth first, when together they hold too much memory."""
+        idle = [host for host in self._hosts.values() if host.is_unused()]
+        for host in idle:
+            if host.measured != host.last_used:
+                used = host.last_used
+                host.size = await asyncio.to_thread(host.measure)
+                host.measured = used
+                self._worth.used(host)
+        still = [host for host in idle if host.is_unused() and host.measured == host.last_used]
+        for host in self._worth.surplus(still, self._terms.idle_memory):
+            if host.is_unused():
+                await self._remove(host, EndedError(Verdict.CANCELLED, "the host was idle"))

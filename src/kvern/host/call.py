@@ -82,12 +82,24 @@ class Outcome:
         response: the JSON text that `handle` returned; only when `RETURNED`.
         message: one line for people; empty when `RETURNED`.
         trace: the traceback, cut free of the runner's own frames; may be empty.
+        cpu_seconds: CPU time that the call used, that of child processes it waited for included. Told by the worker
+            when it answered, by the kernel when it died. None when it is not known, as when the call did not begin.
+        peak_memory: the most memory that the worker's process, or one of its children, has had in its life so far,
+            in bytes; what it shares with the zygote counts. None as above.
+        queue_seconds: from `run` until a worker was given the call.
+        run_seconds: from then until the end; 0 when the call did not begin.
+        cold: whether a worker had to be started for it.
     """
 
     verdict: Verdict
     response: bytes | None = None
     message: str = ""
     trace: str = ""
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+    queue_seconds: float = 0.0
+    run_seconds: float = 0.0
+    cold: bool = False
 
 
 class HandlerError(Exception):

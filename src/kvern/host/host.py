@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvern.build.revision import Revision
+from kvern.host import processes
 from kvern.host.call import HandlerError, Order, Outcome, Verdict
 from kvern.host.limits import Limits
 from kvern.host.lines import Lines
+from kvern.host.turns import Turns
 from kvern.host.worker import NotLoadedError, Worker
 from kvern.host.zygote import BoxDiedError, BoxError, SpoiledError, Zygote
 from kvern.sandbox import Sandbox
@@ -29,13 +31,24 @@ class Terms:
         max_workers: workers at a time in one host; further calls wait.
         load_timeout: seconds that loading the handler may take.
         idle_worker: seconds after which an idle worker is stopped, as long as another one stays warm.
+        idle_last: seconds after which the last idle worker is stopped too; the zygote stays.
         idle_host: seconds without a call after which the whole host is stopped.
+        idle_memory: bytes that the hosts without a call may hold together; past it those of least worth are stopped.
+        worker_calls: calls after which a worker is replaced.
+        worker_growth: bytes by which a worker's own memory may grow from when it was loaded, until it is replaced;
+            at most half of what the function may have.
+        running: calls that run at the same time, of all functions; past it, functions take turns.
     """
 
     max_workers: int = max(8, 4 * (os.cpu_count() or 1))
     load_timeout: float = 120.0
     idle_worker: float = 60.0
-    idle_host: float = 900.0
+    idle_last: float = 600.0
+    idle_host: float = 86_400.0
+    idle_memory: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    worker_calls: int = 10_000
+    worker_growth: int = 256_000_000
+    running: int = max(64, 32 * (os.cpu_count() or 1))
 
 
 class EndedError(Exception):
@@ -51,7 +64,9 @@ class EndedError(Exception):
 class Ticket:
     """A call in this host, from `run` to its outcome."""
 
-    waiter: asyncio.Future[Worker] | None = None
+    waiter: asyncio.Future[Worker] | asyncio.Future[None] | None = None
+    waited: bool = False  # for a worker
+    begun: bool = False
     worker: Worker | None = None
     outcome: asyncio.Future[Outcome] | None = None
     ended: EndedError | None = None
@@ -71,6 +86,10 @@ class Host:
         terms: how it behaves.
         folder: below which a box may have a folder.
         left: packages that its zygote must leave to the workers, and why; grows as they are found out.
+        turns: of the calls of all hosts.
+
+    Kept for the engine: `last_used` (the loop's time), `uses` (calls), `worth` (see `worth.py`), `size` (bytes, as of
+    `measured`).
     """
 
     revision: Revision
@@ -79,7 +98,12 @@ class Host:
     terms: Terms
     folder: Path
     left: dict[str, str]
+    turns: Turns
     last_used: float = 0.0
+    uses: int = 0
+    worth: float = 0.0
+    size: int = 0
+    measured: float = -1.0
     _zygote: Zygote | None = None
     _workers: dict[int, Worker] = field(default_factory=dict[int, Worker])
     _idle: list[Worker] = field(default_factory=list[Worker])
@@ -94,7 +118,7 @@ class Host:
 
     def has_room(self) -> bool:
         """Whether a call would find a warm worker at once."""
-        return bool(self._idle) and not self._waiting
+        return bool(self._idle) and not self._waiting and self.turns.free()
 
     async def warm(self) -> None:
         """Have one worker loaded. Raises HandlerError; BoxError when there can be no box."""
@@ -125,6 +149,7 @@ class Host:
         """
         ticket = Ticket(ended=self._stopped)
         self._calls[order.call_id] = ticket
+        self.uses += 1
         self.last_used = asyncio.get_running_loop().time()
         try:
             return await self._run(order, ticket)
@@ -143,32 +168,61 @@ class Host:
             self.last_used = asyncio.get_running_loop().time()
 
     async def _run(self, order: Order, ticket: Ticket) -> Outcome:
-        begun = False
+        came = asyncio.get_running_loop().time()
         while True:
             if ticket.ended is not None:
                 raise ticket.ended
             worker = await self._acquire(ticket)
             try:
-                access = order.access() if "client" in worker.takes else None
-                if order.on_begin is not None and not begun:
-                    await order.on_begin()
-                    begun = True
+                await self._take_turn(ticket)
             except BaseException:
                 self._free(worker)
                 raise
-            if ticket.ended is not None:
-                self._free(worker)
-                raise ticket.ended
-            if not worker.usable:  # it died while the beginning was written down
-                continue
-            ticket.worker = worker
-            ticket.outcome = outcome = worker.run(order, access)
             try:
-                return await asyncio.shield(outcome)
-            except asyncio.CancelledError:
-                if not outcome.done():
-                    worker.kill(Verdict.CANCELLED, "the call was cancelled")
-                raise
+                outcome = await self._serve(order, ticket, worker, came)
+            finally:
+                self.turns.give()
+            if outcome is not None:
+                return outcome
+
+    async def _serve(self, order: Order, ticket: Ticket, worker: Worker, came: float) -> Outcome | None:
+        """Have `worker` run the call; None when it died while the beginning was written down."""
+        try:
+            access = order.access() if "client" in worker.takes else None
+            if order.on_begin is not None and not ticket.begun:
+                await order.on_begin()
+                ticket.begun = True
+        except BaseException:
+            self._free(worker)
+            raise
+        if ticket.ended is not None:
+            self._free(worker)
+            raise ticket.ended
+        if not worker.usable:
+            return None
+        ticket.worker = worker
+        queued = asyncio.get_running_loop().time() - came
+        ticket.outcome = outcome = worker.run(order, access, queued, cold=ticket.waited and worker.calls == 0)
+        try:
+            return await asyncio.shield(outcome)
+        except asyncio.CancelledError:
+            if not outcome.done():
+                worker.kill(Verdict.CANCELLED, "the call was cancelled")
+            raise
+
+    async def _take_turn(self, ticket: Ticket) -> None:
+        waiter = self.turns.take(self.revision.function_id)
+        if waiter is None:
+            return
+        ticket.waiter = waiter
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.turns.give()
+            raise
+        finally:
+            ticket.waiter = None
 
     def cancel(self, call_id: int, ended: EndedError) -> bool:
         """End a call that waits or runs; False when it is not here."""
@@ -200,9 +254,22 @@ class Host:
             await asyncio.wait(self._tasks)
 
     def trim(self, now: float) -> None:
-        """Stop workers that have been idle too long, except one."""
-        while len(self._idle) > 1 and now - self._idle[0].idle_since > self.terms.idle_worker:
+        """Stop workers that have been idle too long."""
+        while self._idle:
+            patience = self.terms.idle_worker if len(self._idle) > 1 else self.terms.idle_last
+            if now - self._idle[0].idle_since <= patience:
+                return
             self._idle.pop(0).kill(Verdict.CANCELLED, "the worker was idle")
+
+    @property
+    def cost(self) -> float:
+        """Seconds that it took to make its zygote; 0 when there is none."""
+        return self._zygote.cost if self._zygote is not None else 0.0
+
+    def measure(self) -> int:
+        """Bytes of memory that its processes hold, shared pages divided among those that share them. May block."""
+        zygote = self._zygote
+        return processes.proportional_memory(processes.tree(zygote.pid)) if zygote is not None and zygote.pid else 0
 
     def is_unused(self) -> bool:
         """Whether no call is here."""
@@ -220,12 +287,14 @@ class Host:
             worker.look()
 
     async def _acquire(self, ticket: Ticket) -> Worker:
+        ticket.waited = False
         while self._idle and not self._waiting:
             worker = self._idle.pop()
             if worker.usable:
                 return worker
-        waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         ticket.waiter = waiter
+        ticket.waited = True
         self._waiting.append(waiter)
         self._grow()
         try:
@@ -240,6 +309,9 @@ class Host:
     def _free(self, worker: Worker) -> None:
         """Give a worker to the call that waits longest, or let it idle."""
         if not worker.usable:
+            return
+        if worker.is_worn(self.terms.worker_calls, self.terms.worker_growth):
+            worker.kill(Verdict.CANCELLED, "the worker had done its share")
             return
         waiter = self._next_waiter()
         if waiter is not None:
@@ -322,9 +394,10 @@ class Host:
             else:
                 return zygote
 
-    def _on_exit(self, number: int, status: int) -> None:
+    def _on_exit(self, number: int, status: int, cpu: float, peak: int) -> None:
         worker = self._workers.get(number)
         if worker is not None:
+            worker.used(cpu, peak)
             self._keep(worker.exited(os.waitstatus_to_exitcode(status)))
 
     def _on_unforked(self, number: int, message: str) -> None:

@@ -71,6 +71,20 @@ def private_memory(pids: list[int]) -> int:
     return total
 
 
+def proportional_memory(pids: list[int]) -> int:
+    """Bytes that the processes hold, each shared page divided by the number of processes that share it."""
+    total = 0
+    for pid in pids:
+        try:
+            rollup = (PROC / str(pid) / "smaps_rollup").read_text()
+        except OSError:
+            continue
+        for line in rollup.splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
 def marked(name: str) -> Iterator[tuple[int, str]]:
     """The processes that have the environment variable `name`, with its value."""
     prefix = name.encode() + b"="

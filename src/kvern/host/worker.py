@@ -10,13 +10,14 @@ import signal
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 from kvern.build.revision import Revision
 from kvern.host import processes
 from kvern.host.answers import Answers
 from kvern.host.call import Access, HandlerError, Order, Outcome, Verdict
-from kvern.host.limits import Limits
+from kvern.host.limits import Limits, megabytes
 from kvern.host.output import Output
 from kvern.host.zygote import BoxDiedError, BoxError, Zygote
 from kvern.runner import frames
@@ -39,6 +40,9 @@ VERDICTS = {
     frames.UNUSABLE: Verdict.UNUSABLE,
     frames.NO_MEMORY: Verdict.OUT_OF_MEMORY,
 }
+
+FIGURED = frozenset({Verdict.TIMED_OUT, Verdict.OUT_OF_MEMORY, Verdict.CRASHED})
+"""Ends of which one wants to know what the call had used."""
 
 
 class NotLoadedError(HandlerError):
@@ -80,6 +84,7 @@ class Worker(asyncio.Protocol):
         self.number = number
         self.takes: frozenset[str] = frozenset()
         self.idle_since = 0.0
+        self.calls = 0
         self.dead = False
         self._revision = revision
         self._limits = limits
@@ -98,6 +103,10 @@ class Worker(asyncio.Protocol):
         self._order: Order | None = None
         self._outcome: asyncio.Future[Outcome] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._queued = self._handed = 0.0
+        self._cold = False
+        self._cpu = self._cpu_before = 0.0  # seconds in its life, and those before the call that runs
+        self._peak = self._peak_loaded = self._own_loaded = 0  # bytes
         self._sentence: tuple[Verdict, str] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._call, theirs = socket.socketpair()
@@ -163,9 +172,16 @@ class Worker(asyncio.Protocol):
         finally:
             self._timer.cancel()
 
-    def run(self, order: Order, access: Access | None) -> asyncio.Future[Outcome]:
-        """Hand over a call; the future is done when the call is over. Only for a worker that is loaded and free."""
+    def run(self, order: Order, access: Access | None, queued: float, *, cold: bool) -> asyncio.Future[Outcome]:
+        """Hand over a call; the future is done when the call is over. Only for a worker that is loaded and free.
+
+        Args:
+            order, access: the call.
+            queued, cold: its outcome's `queue_seconds` and `cold`.
+        """
         assert self._transport is not None
+        self.calls += 1
+        self._queued, self._cold, self._handed = queued, cold, self._loop.time()
         meta: dict[str, object] = {"limit": order.response_limit}
         if order.schedule_id is not None:
             meta["schedule_id"] = order.schedule_id
@@ -191,6 +207,19 @@ class Worker(asyncio.Protocol):
         self._seated = None
         if self._transport is not None and self.usable:
             self._transport.write(frame)
+
+    def used(self, cpu: float, peak: int) -> None:
+        """Take note of the CPU seconds that it has used in its life and the most memory, in bytes."""
+        self._cpu, self._peak = max(cpu, self._cpu), max(peak, self._peak)
+
+    def is_worn(self, calls: int, growth: int) -> bool:
+        """Whether it has run `calls` calls, or holds `growth` bytes more than when it was loaded."""
+        if self.calls >= calls:
+            return True
+        growth = min(growth, self._revision.memory // 2)
+        if self._peak - self._peak_loaded <= growth or not self.calls:
+            return False
+        return processes.private_memory([self._pid]) - self._own_loaded > growth
 
     def kill(self, verdict: Verdict, message: str) -> None:
         """Have the process die; a call that it runs ends so. Harmless when it is dead or dying."""
@@ -238,6 +267,8 @@ class Worker(asyncio.Protocol):
             self._loaded.set_exception(NotLoadedError(trouble, "", self._output.early()))
             self._loaded.exception()
         if self._outcome is not None:
+            if verdict in FIGURED and code is not None:
+                message += f" (CPU time {self._cpu - self._cpu_before:.2f} s, peak memory {megabytes(self._peak)})"
             self._finish(Outcome(verdict, message=message))
         self._release()
         self._on_gone(self)
@@ -317,6 +348,7 @@ class Worker(asyncio.Protocol):
         order = self._order
         if order is not None and frame.kind in frames.ANSWERS and frame.call_id == order.call_id:
             spent = frame.meta.get("spent", "")
+            self._note_use(frame)
             if frame.kind == frames.RETURNED:
                 outcome = Outcome(Verdict.RETURNED, response=frame.body)
             else:
@@ -329,12 +361,20 @@ class Worker(asyncio.Protocol):
             else:
                 self._on_free(self)
         elif not self._loaded.done() and frame.kind == frames.LOADED:
+            self._note_use(frame)
+            self._cpu_before, self._peak_loaded = self._cpu, self._peak
+            self._own_loaded = processes.private_memory([self._pid])
             self.takes = frozenset(map(str, frame.meta.get("takes") or ()))
             self._loaded.set_result(None)
         elif not self._loaded.done() and frame.kind == frames.NOT_LOADED:
             self._loaded.set_exception(NotLoadedError(*_words(frame), self._output.early()))
         else:
             self._garbage()
+
+    def _note_use(self, frame: frames.Frame) -> None:
+        cpu, peak = frame.meta.get("cpu"), frame.meta.get("peak")
+        if isinstance(cpu, float) and isinstance(peak, int) and 0 <= cpu < 1e9 and 0 <= peak < 1 << 50:
+            self.used(cpu, peak)
 
     def _failure(self, frame: frames.Frame) -> Outcome:
         message, trace = _words(frame)
@@ -355,7 +395,16 @@ class Worker(asyncio.Protocol):
         try:
             self._output.end()
         finally:
-            self._outcome.set_result(outcome)
+            told = replace(
+                outcome,
+                cpu_seconds=round(self._cpu - self._cpu_before, 6),
+                peak_memory=self._peak or None,
+                queue_seconds=self._queued,
+                run_seconds=self._loop.time() - self._handed,
+                cold=self._cold,
+            )
+            self._cpu_before = self._cpu
+            self._outcome.set_result(told)
             self._outcome = self._order = None
 
 

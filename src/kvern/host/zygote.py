@@ -62,7 +62,8 @@ class Zygote:
         folder: for the temporary files of a plain box; made here, removed when the box is dead.
         left: packages that are left to the workers, and why; what is found out is added.
         load_timeout: seconds that loading the packages may take.
-        on_exit: told the number and wait status of each worker that died while the box lived.
+        on_exit: told the number of each worker that died while the box lived, its wait status, CPU seconds and most
+            memory in bytes.
         on_unforked: told the number of a worker that could not be forked, and why.
         on_death: told that the box is dead, and all that was in it, with the reason in words.
     """
@@ -75,7 +76,7 @@ class Zygote:
         folder: Path,
         left: dict[str, str],
         load_timeout: float,
-        on_exit: Callable[[int, int], None],
+        on_exit: Callable[[int, int, float, int], None],
         on_unforked: Callable[[int, str], None],
         on_death: Callable[[str], None],
     ) -> None:
@@ -235,7 +236,7 @@ class Zygote:
             return False
         told = json.loads(message)
         if "exited" in told:
-            self._on_exit(told["exited"], told["status"])
+            self._on_exit(told["exited"], told["status"], told["cpu"], told["peak"])
         elif "unforked" in told:
             self._on_unforked(told["unforked"], told["message"])
         elif "up" in told:

@@ -27,7 +27,11 @@ RETURNED = 5
 RAISED = 6
 UNUSABLE = 7
 NO_MEMORY = 8
-"""From it, instead of RETURNED: meta `message`, `trace`. Any answer's meta may say `spent`: why to use it no more."""
+"""From it, instead of RETURNED: meta `message`, `trace`.
+
+The meta of LOADED and of any answer has `cpu` (seconds in all its life) and `peak` (bytes); that of an answer may say
+`spent`: why to use the worker no more.
+"""
 
 LOST = 113
 """With this status a worker leaves that can no longer reach the server: its handler closed what is not its."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import resource
 import signal
 import socket
 import sys
@@ -53,7 +54,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
     if os.getpid() != own:  # the handler's module forked, and this is the child: it must not answer
         os._exit(0)
     output.restore()
-    control.sendall(frames.encode(frames.LOADED, 0, {"takes": sorted(handler.takes)}))
+    control.sendall(frames.encode(frames.LOADED, 0, {"takes": sorted(handler.takes), **used()}))
     home = os.getcwd()  # noqa: PTH109
     environ = dict(os.environ)
     while True:
@@ -67,6 +68,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
         spent = leftovers()
         if spent:
             meta["spent"] = spent
+        meta.update(used())
         control.sendall(frames.encode(kind, frame.call_id, meta, body))
         reset(home, environ)
 
@@ -83,6 +85,14 @@ def prepare(meta: dict[str, Any]) -> Handler:
     os.environ.update(meta["env"])
     time.tzset()
     return load(meta["code"], meta["handler"], meta["function_id"], meta["secrets"])
+
+
+def used() -> dict[str, float]:
+    """CPU seconds of this process and the children that it waited for, and the most memory of one of them, in bytes."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return {"cpu": round(seconds, 6), "peak": max(own.ru_maxrss, children.ru_maxrss) * 1024}
 
 
 def leftovers() -> str:

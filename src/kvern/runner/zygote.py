@@ -6,8 +6,9 @@ packages that the function imports, `{"loading": name}` before each, and says `{
 "why": text}` before it leaves because a package is none that a zygote can have (see `preload.py`).
 
 Then the server asks `{"fork": id}` with two descriptors (the worker's call socket, the write end of its log pipe), and
-the zygote says `{"exited": id, "status": n}` or `{"unforked": id, "message": text}` for each worker. Processes that a
-dead worker left behind become children of the zygote, which kills them. When the server goes, all end.
+the zygote says, for each worker, `{"exited": id, "status": n, "cpu": seconds, "peak": bytes}` or `{"unforked": id,
+"message": text}`. Processes that a dead worker left behind become children of the zygote, which kills them. When the
+server goes, all end.
 """
 
 from __future__ import annotations
@@ -171,13 +172,14 @@ def reap(control: socket.socket, workers: dict[int, int]) -> None:
     """Report the workers that died, and kill what they left: a child that is no worker can only be such a thing."""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if pid == 0:
             break
         if pid in workers:
-            report(control, {"exited": workers.pop(pid), "status": status})
+            told = {"cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * 1024}
+            report(control, {"exited": workers.pop(pid), "status": status, **told})
     for pid in children():
         if pid not in workers:
             kill(pid)
