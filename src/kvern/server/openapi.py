@@ -39,6 +39,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "How many parts the content comes in; needed.",
         "schema": {"type": "integer", "minimum": 1, "maximum": PARTS_MOST},
     },
+    "all": {"description": "The groups of the project, not only those of the caller.", "schema": _TRUTH},
+    "project": {"description": "Only clients of this project.", "schema": {"type": "string"}},
     "extendedExpiration": {"description": "Links live for an hour in place of 30 seconds.", "schema": _TRUTH},
     "Prefer": {
         "in": "header",
