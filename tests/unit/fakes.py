@@ -414,6 +414,11 @@ class Plant:
         token = self.service.issuer.client_token(self.service.clients.authenticate(made))
         return await self.known(token), token
 
+    async def client(self, *capabilities: str) -> Principal:
+        """A client that may do only this."""
+        made = await self.service.clients.add(PROJECT, "a client", acls(capabilities))
+        return await self.known(self.service.issuer.client_token(self.service.clients.authenticate(made)))
+
     async def known(self, token: str) -> Principal:
         """Who a token is in the project."""
         known = self.service.authorities.known(token)

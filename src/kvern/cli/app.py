@@ -25,6 +25,8 @@ VERBS = {
         "serve": "kvern.cli.serve:serve",
         "env": "kvern.cli.env:env",
         "doctor": "kvern.cli.doctor:doctor",
+        "clients": "kvern.cli.clients:clients",
+        "secrets": "kvern.cli.secrets:secrets",
     },
     "Functions": {
         "deploy": "kvern.cli.deploy:deploy",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from kvern.cli.settings import with_settings
+from kvern.cli.settings import FILE, with_settings
 from kvern.settings import Settings
 
 _DEFAULTS = Settings()
@@ -16,7 +17,8 @@ def _serve(*, settings: Annotated[Settings, Parameter(name="*")] = _DEFAULTS) ->
     """Run the service until it is told to stop (Ctrl-C or SIGTERM).
 
     Settings come from flags, then from `KVERN_*` variables (`KVERN_DATA_DIR`), then from `kvern.toml` in the current
-    folder (`data-dir = "…"`).
+    folder (`data-dir = "…"`). The file can also name further projects, and whom each of them trusts, in tables such as
+    `[projects.plant]`.
 
     For example:
 
@@ -26,7 +28,7 @@ def _serve(*, settings: Annotated[Settings, Parameter(name="*")] = _DEFAULTS) ->
     """
     from kvern.server.run import run
 
-    return run(settings)
+    return run(settings, Path(FILE))
 
 
 serve = with_settings("serve", _serve)

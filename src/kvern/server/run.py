@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -22,6 +23,7 @@ from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import SandboxUnavailableError, choose
 from kvern.server.app import build_app
 from kvern.service.clock import RealClock
+from kvern.service.projects import Projects, read_projects
 from kvern.service.service import DataDirBusyError, Service, data_dir_lock
 from kvern.settings import Settings
 from kvern.store import StoreFault
@@ -37,8 +39,12 @@ _SPARE_PARSER = 600.0
 _log = logging.getLogger("kvern")
 
 
-def run(settings: Settings) -> int:
-    """Serve until SIGINT or SIGTERM; the exit code. What hinders the start is told in one line on stderr."""
+def run(settings: Settings, projects_file: Path = Path("kvern.toml")) -> int:
+    """Serve until SIGINT or SIGTERM; the exit code. What hinders the start is told in one line on stderr.
+
+    Args:
+        projects_file: names the projects beside the one of the settings, when it is there.
+    """
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
@@ -47,8 +53,9 @@ def run(settings: Settings) -> int:
     os.umask(0o077)
     try:
         with data_dir_lock(settings.data_dir), contextlib.closing(_listen(settings)) as listener:
+            projects = read_projects(projects_file, settings.project)
             sandbox, reason = choose(settings.sandbox)
-            uvloop.run(_serve(settings, listener, sandbox, reason))
+            uvloop.run(_serve(settings, projects, listener, sandbox, reason))
     except (DataDirBusyError, StoreFault, SandboxUnavailableError, OSError, ValueError) as error:
         print(f"kvern: the service cannot start: {error}", file=sys.stderr)
         return 1
@@ -76,7 +83,9 @@ def local_url(settings: Settings, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _serve(settings: Settings, listener: socket.socket, sandbox: Sandbox, reason: str) -> None:
+async def _serve(
+    settings: Settings, projects: Projects, listener: socket.socket, sandbox: Sandbox, reason: str
+) -> None:
     loop = asyncio.get_running_loop()
     told_to_stop, in_a_hurry = asyncio.Event(), asyncio.Event()
 
@@ -90,7 +99,7 @@ async def _serve(settings: Settings, listener: socket.socket, sandbox: Sandbox, 
     store = SqliteStore(settings.data_dir / "kvern.db")
     store.start()
     try:
-        service = _assemble(settings, store, sandbox)
+        service = _assemble(settings, projects, store, sandbox)
         await service.start()
         server = _Server(
             uvicorn.Config(
@@ -109,7 +118,7 @@ async def _serve(settings: Settings, listener: socket.socket, sandbox: Sandbox, 
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         try:
             await service.begin(url)
-            _banner(settings, url, sandbox, reason)
+            _banner(settings, projects, url, sandbox, reason)
             told = asyncio.ensure_future(told_to_stop.wait())
             await asyncio.wait((told, serving), return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
@@ -123,7 +132,7 @@ async def _serve(settings: Settings, listener: socket.socket, sandbox: Sandbox, 
     _log.info("stopped")
 
 
-def _assemble(settings: Settings, store: SqliteStore, sandbox: Sandbox) -> Service:
+def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbox: Sandbox) -> Service:
     data = settings.data_dir.resolve()
     terms = Terms(max_workers=settings.workers_per_function) if settings.workers_per_function else Terms()
     builder = Builder(
@@ -145,6 +154,7 @@ def _assemble(settings: Settings, store: SqliteStore, sandbox: Sandbox) -> Servi
         builder=builder,
         engine=LocalEngine(sandbox, data / "run", terms),
         master_key=os.environ.get("KVERN_MASTER_KEY"),
+        projects=projects,
     )
     service.on_stop(builder.close)
     return service
@@ -179,10 +189,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _banner(settings: Settings, url: str, sandbox: Sandbox, reason: str) -> None:
+def _banner(settings: Settings, projects: Projects, url: str, sandbox: Sandbox, reason: str) -> None:
     show: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
     show(f"Kvern {kvern.__version__} listens on {url}")
-    show(f"  project   {settings.project}")
+    show(f"  projects  {', '.join(projects)}" if len(projects) > 1 else f"  project   {settings.project}")
     show(f"  data      {settings.data_dir.resolve()}")
     show(f"  sandbox   {reason}")
     show(f'  clients   eval "$(kvern env --data-dir {settings.data_dir})"')

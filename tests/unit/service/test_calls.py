@@ -304,14 +304,14 @@ async def test_a_call_whose_session_cannot_be_kept_does_not_stay_running(p: Plan
 
 
 async def test_a_call_without_a_nonce_acts_as_its_caller(p: Plant) -> None:
-    caller = p.principal("functionsAcl:READ", subject="caller")
+    caller = await p.client("functionsAcl:READ")
     function = await p.function()
     p.engine.holding = True
     live = await p.service.calls.call(caller, function.record.id, b"{}", None)
     access = (await p.began(live)).access()
     assert (access.base_url, access.project) == (BASE_URL, PROJECT)
     acting = await p.known(access.token)
-    assert (acting.subject, acting.session_id) == ("caller", live.session_id)
+    assert (acting.subject, acting.session_id) == (caller.subject, live.session_id)
     assert acting.may("functionsAcl:READ")
     assert not acting.may("functionsAcl:WRITE")
 
