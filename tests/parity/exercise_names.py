@@ -56,6 +56,8 @@ LIVE = [
     "schedules",
     "schedules_with_bad_arguments",
     "files",
+    "files_in_parts",
+    "files_from_paths",
     "sessions",
     "token",
     "raw_requests",
