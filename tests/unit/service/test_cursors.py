@@ -27,7 +27,10 @@ def test_a_cursor_fits_into_a_url_and_a_body(position: list[int]) -> None:
     assert len(cursor) <= 1024
 
 
-@given(st.one_of(st.text(max_size=60), st.text("0123456789abcdefMTIz-_=,", max_size=60)), st.integers(1, 3))
+_LETTERS = "".join(map(chr, range(0x250))) + "\u0660\u2028\ud800\udfff\U0001f600"
+
+
+@given(st.one_of(st.text(_LETTERS, max_size=60), st.text("0123456789abcdefMTIz-_=,", max_size=60)), st.integers(1, 3))
 @example("MTIzLDEyMw", 1)
 @example("9" * 9000, 1)
 @example("LTE", 1)
