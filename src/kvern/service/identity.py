@@ -69,7 +69,8 @@ class Principal:
         """
         wanted = tuple(alternatives)
         if wanted and self._actions.isdisjoint(wanted):
-            raise ForbiddenError(f"Missing capability {' or '.join(wanted)}")
+            # The SDK looks for the words after the colon (contract 1.6).
+            raise ForbiddenError(f"Missing capability {' or '.join(wanted)}: insufficient access rights")
 
     def may(self, capability: str) -> bool:
         return capability in self._actions
