@@ -31,6 +31,7 @@ VERBS = {
     "Functions": {
         "deploy": "kvern.cli.deploy:deploy",
         "functions": "kvern.cli.functions:functions",
+        "lock": "kvern.cli.lock:lock",
         "delete": "kvern.cli.functions:delete",
     },
     "Calls": {

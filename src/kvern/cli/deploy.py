@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from cyclopts import Parameter
 
 from kvern.cli import bundle, connection, inputs, output
+from kvern.cli.build_log import BuildLog
 from kvern.cli.complaint import Complaint
 from kvern.cli.options import DEFAULT, Options
 
@@ -151,7 +152,7 @@ def _replace(
 
 
 class _Build:
-    """Waiting for functions to be built, and saying how far they are."""
+    """Waiting for functions to be built, and showing what their builds say."""
 
     def __init__(self, client: CogniteClient, called: str, progress: output.Progress) -> None:
         self._client = client
@@ -164,9 +165,15 @@ class _Build:
         return output.duration((time.monotonic() - self._begun) * 1000)
 
     def wait(self, function: Function) -> Function:
+        log = BuildLog(self._client, function.id)
         while function.status not in ("Ready", "Failed"):
             self._progress.show(f"{self._called}: {function.status}", self.took)
-            time.sleep(_POLL)
+            begun = time.monotonic()
+            for line in log.read(wait=True):
+                self._progress.line(f"  {line['message']}")
+            if not log.has_ended:
+                # A service that held nothing back is not to be asked all the time.
+                time.sleep(max(0.0, _POLL - (time.monotonic() - begun)))
             latest = self._client.functions.retrieve(id=function.id)
             if latest is None:
                 raise Complaint(f"{self._called} was deleted while it was built")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from kvern.cli import connection, lookup, output
+from kvern.cli.build_log import BuildLog
 from kvern.cli.complaint import Complaint
 from kvern.cli.options import DEFAULT, Options
 
@@ -76,6 +78,32 @@ def show(name: str, /, *, options: Options = DEFAULT) -> int:
     if error:
         print(f"error: {error.get('message', '')}\n{error.get('trace', '')}".rstrip())
     return 0
+
+
+@functions.command
+def log(name: str, /, *, follow: bool = False, options: Options = DEFAULT) -> int:
+    """Print the log of a function's build.
+
+    With `--json`, each line is a JSON object. With `--follow`, the exit code is 1 when the build failed.
+
+    For example:
+
+        kvern functions log trend
+        kvern functions log trend --follow
+
+    Args:
+        name: External id, else name, else id.
+        follow: Go on until the build has ended.
+    """
+    client = connection.connect(options)
+    build = BuildLog(client, lookup.function(client, name).id)
+    while True:
+        for line in build.read(wait=follow):
+            print(json.dumps(line, ensure_ascii=False) if options.json else line["message"], flush=True)
+        if not build.is_served:
+            raise Complaint("this service keeps no logs of builds")
+        if not follow or build.has_ended:
+            return 1 if follow and build.status == "Failed" else 0
 
 
 def delete(

@@ -82,3 +82,12 @@ class Progress:
         elif not self._silent and text != self._last:
             note(text)
         self._last = text
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        if self._spinner:
+            from rich.text import Text
+
+            self._spinner.console.print(Text(text, "dim"))
+        elif not self._silent:
+            note(text)

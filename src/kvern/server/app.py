@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from kvern.server.ask import Answer, Ask
+from kvern.server.builds import BuildRoutes
 from kvern.server.calls import CallRoutes
 from kvern.server.clients import ClientRoutes
 from kvern.server.datasets import DataSetRoutes
@@ -63,6 +64,7 @@ def routes(service: Service) -> list[Route]:
     n, d, i = SessionRoutes(service), FileRoutes(service), IdentityRoutes(service)
     o, t, a = DescriptionRoutes(), DataSetRoutes(service), FunctionAppRoutes(service)
     g, k = GroupRoutes(service), ClientRoutes(service)
+    b = BuildRoutes(service)
     one = "/functions/{function_id:int}"
     call = one + "/calls/{call_id:int}"
     schedule = "/functions/schedules/{schedule_id:int}"
@@ -86,6 +88,8 @@ def routes(service: Service) -> list[Route]:
         Route("GET",  "/functions/status",           READ,            None,                      f.status),
         Route("POST", "/functions/status",           WRITE,           None,                      f.activate),
         Route("GET",  one,                           READ,            None,                      f.retrieve),
+        Route("GET",  one + "/lock",                 READ,            None,                      b.lock),
+        Route("GET",  one + "/build-log",            READ,            None,                      b.log),
 
         Route("POST", "/functions/schedules",        WRITE,           schedules.ScheduleWrites,  s.create),
         Route("GET",  "/functions/schedules",        READ,            None,                      s.list),

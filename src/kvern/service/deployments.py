@@ -6,15 +6,24 @@ import asyncio
 import contextlib
 import logging
 from pathlib import Path
+from typing import cast
 
 from kvern.build.builder import Builder, BuildRequest
 from kvern.build.errors import BuildError
 from kvern.build.revision import Revision
+from kvern.build.urls import Scrubber
 from kvern.engine import Engine, HandlerError
+from kvern.service.build_logs import BuildLog, BuildLogs
 from kvern.service.functions import Functions, LiveFunction
 from kvern.store import StoreFault
 from kvern.store.blobs import Blobs
 from kvern.store.vault import FunctionSecrets
+from kvern.wire import builds as wire
+from kvern.wire.errors import InvalidError
+from kvern.wire.functions import Status
+
+_scrub = Scrubber()
+"""For what may have got into a lock by a way that nobody thought of: locks are made without credentials."""
 
 TRACE_MOST = 2000
 """Characters of a build's trace (contract 11.1)."""
@@ -26,18 +35,26 @@ class Deployments:
     """Builds functions and readies their hosts; one task a function.
 
     Args:
+        functions: whose status it writes.
+        blobs: where the bundles are.
+        builder: makes revisions.
+        engine: readies their hosts.
+        logs: takes what builds say.
     """
 
-    def __init__(self, functions: Functions, blobs: Blobs, builder: Builder, engine: Engine) -> None:
+    def __init__(self, functions: Functions, blobs: Blobs, builder: Builder, engine: Engine, logs: BuildLogs) -> None:
         self._functions = functions
         self._blobs = blobs
         self._builder = builder
         self._engine = engine
+        self._logs = logs
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def start(self) -> None:
         """Go on with what an earlier run of the service left: Ready ones are found again, others built."""
-        for function in self._functions.everything():
+        everything = self._functions.everything()
+        self._logs.clear({function.record.id for function in everything})
+        for function in everything:
             status = function.record.status
             if status == "Ready" and self._restore(function):
                 continue
@@ -59,9 +76,33 @@ class Deployments:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def lock(self, function: LiveFunction) -> wire.Lock:
+        """The packages of a function. Raises `InvalidError` unless it is Ready."""
+        revision = function.revision
+        if revision is None:
+            raise InvalidError(
+                f"Expected a function that is Ready, and {function.record.id} is {function.record.status}: "
+                "it has no lock"
+            )
+        return wire.Lock(
+            function_id=function.record.id,
+            runtime_version=_version(revision),
+            environment=revision.environment.key,
+            lock=_scrub(revision.environment.lock),
+        )
+
+    async def log(self, function: LiveFunction, after: int, wait: float) -> wire.BuildLog:
+        """The log of a function's build from entry number `after` on.
+
+        While the build goes on, waits up to `wait` seconds for an entry that is new, or for the end.
+        """
+        entries = await self._logs.read(function.record.id, after, wait)
+        return wire.BuildLog(items=entries, status=cast("Status", function.record.status))
+
     def deploy(self, function: LiveFunction) -> None:
         """Begin; returns at once."""
-        task = asyncio.create_task(self._deploy(function), name=f"deploy-{function.record.id}")
+        log = self._logs.begin(function.record.id)
+        task = asyncio.create_task(self._deploy(function, log), name=f"deploy-{function.record.id}")
         self._tasks[function.record.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(function.record.id, None))
 
@@ -74,17 +115,19 @@ class Deployments:
                 await asyncio.gather(task, return_exceptions=True)
         await self._engine.retire(function.record.id)
         await self._builder.discard(function.record.revision)
+        await self._logs.forget(function.record.id)
 
-    async def _deploy(self, function: LiveFunction) -> None:
+    async def _deploy(self, function: LiveFunction, log: BuildLog) -> None:
         record = function.record
         try:
             record.status = "Deploying"
             await self._functions.save(function)
-            revision = await self._build(function)
+            revision = await self._build(function, log)
+            log.add(f"Loading {revision.handler} under {_version(revision)}.")
             await self._engine.prepare(revision)
             function.revision = revision
             record.environment = revision.environment.key
-            record.runtime_version = f"Python {revision.environment.interpreter.version}"
+            record.runtime_version = _version(revision)
             record.error_message = record.error_trace = None
             record.status = "Ready"
         except (BuildError, HandlerError) as error:
@@ -97,15 +140,15 @@ class Deployments:
             _fail(function, "A fault of the service; its log tells more", f"{type(error).__name__}: {error}")
         _log.info("function %s %r is %s", record.id, record.name, record.status)
         await self._save(function)
+        for line in (f"{record.status}. {record.error_message or ''}".rstrip()).splitlines():
+            log.add(line)
+        await self._logs.finish(record.id, log)
 
-    async def _build(self, function: LiveFunction) -> Revision:
-        def on_output(line: str) -> None:
-            _log.debug("build of function %s: %s", function.record.id, line)
-
+    async def _build(self, function: LiveFunction, log: BuildLog) -> Revision:
         try:
             sealed = self._functions.secrets(function)
             async with self._blobs.local(function.record.bundle) as bundle:
-                return await self._builder.build(self._request(function, sealed, bundle), on_output)
+                return await self._builder.build(self._request(function, sealed, bundle), log.add)
         except (ValueError, FileNotFoundError) as error:
             raise BuildError(str(error)) from error
 
@@ -130,6 +173,10 @@ class Deployments:
             await self._functions.save(function)
         except StoreFault as error:  # after a restart it is built again
             _log.error("the end of the deployment of function %s could not be kept: %s", function.record.id, error)
+
+
+def _version(revision: Revision) -> str:
+    return f"Python {revision.environment.interpreter.version}"
 
 
 def _fail(function: LiveFunction, message: str, trace: str) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from kvern.build.builder import Builder
 from kvern.engine import Engine
 from kvern.service.authority import Authorities
+from kvern.service.build_logs import BuildLogs
 from kvern.service.calls import Calls
 from kvern.service.clients import Clients, Credentials
 from kvern.service.clock import Clock
@@ -118,8 +119,9 @@ class Service:
         self.calls = Calls(store, clock, engine, self.functions, self.sessions, self.issuer, settings)
         self.history = History(store, self.functions, self.calls)
         self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
-        self.deployments = Deployments(self.functions, blobs, builder, engine)
         self.master_key = MasterKey(store, vault, self.functions, self.sessions)
+        logs = BuildLogs(settings.data_dir / "build-logs", clock.now)
+        self.deployments = Deployments(self.functions, blobs, builder, engine, logs)
         self._tidier: asyncio.Task[None] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 

@@ -13,6 +13,7 @@ import pytest
 
 from kvern.cli import connection, deploy, logs
 from kvern.cli.app import run
+from kvern.client.exceptions import CogniteAPIError
 
 
 def camel(name: str) -> str:
@@ -105,6 +106,14 @@ class File(Resource):
     given: dict[str, Any]
 
 
+class Answer:
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def json(self) -> Any:
+        return self._content
+
+
 class Twin:
     """`client.functions`, `client.functions.calls`, `client.functions.schedules` and `client.files` in one."""
 
@@ -118,6 +127,9 @@ class Twin:
         """What becomes of a function when it is asked for after it was created."""
         self.answer: Callable[[Call, Any], None] = lambda call, data: call.finish(data)
         """What becomes of a call when it is made."""
+        self.lock = "six==1.17.0 \\\n    --hash=sha256:ab\n"
+        self.build_log: list[str] | None = None
+        """Lines of every build's log; None for a service that keeps none."""
         self.refuse: Exception | None = None
         """What is raised instead of creating a function."""
         self.functions = self.files = self
@@ -129,6 +141,20 @@ class Twin:
     @property
     def schedules(self) -> _Schedules:
         return _Schedules(self)
+
+    def get(self, url: str, params: dict[str, Any] | None = None, headers: dict[str, Any] | None = None) -> Answer:
+        """What the service adds to the contract: locks, and the logs of builds."""
+        _, _, function_id, what = url.split("/")
+        one = self.all[int(function_id)]
+        if what == "lock":
+            return Answer(
+                {"functionId": one.id, "runtimeVersion": "Python 3.11.7", "environment": "e", "lock": self.lock}
+            )
+        if self.build_log is None:
+            raise CogniteAPIError("not found", 404)
+        seen = (params or {})["after"]
+        lines = [{"timestamp": 1_700_000_000_000, "message": line} for line in self.build_log]
+        return Answer({"items": lines[seen:], "status": one.status})
 
     def add(self, name: str, external_id: str | None = None, **given: Any) -> Function:
         one = Function(next(self._ids), name, external_id, **given)

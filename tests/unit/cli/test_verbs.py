@@ -35,6 +35,19 @@ class TestDeploy:
         assert ran.out.startswith("pump is Ready")
         assert ran.err.splitlines() == ["pump: Queued", "Call it: kvern call pump --data '{}'"]
 
+    def test_what_the_build_says_is_shown_once(self, twin: Twin, kvern: Kvern, folder: Path) -> None:
+        twin.build_log = ["Locked 2 packages.", "Ready."]
+
+        ran = kvern("deploy", str(folder))
+
+        assert ran.err.splitlines() == [
+            "pump: Queued",
+            "  Locked 2 packages.",
+            "  Ready.",
+            "Call it: kvern call pump --data '{}'",
+        ]
+        assert "Locked" not in kvern("deploy", str(folder), "--json").err
+
     def test_every_setting_reaches_the_service(self, twin: Twin, kvern: Kvern, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "secrets").write_text("key=from-file\nother=x\n")
 
@@ -394,3 +407,29 @@ class TestSchedules:
         assert f"{one}, {two}" in ran.err
         assert kvern("schedules", "delete", str(one)).code == 0
         assert list(twin.made_schedules) == [two]
+
+
+class TestBuilds:
+    def test_the_lock_can_be_installed_elsewhere(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("trend", "trend")
+
+        assert kvern("lock", "trend").out == "# trend, Python 3.11.7\nsix==1.17.0 \\\n    --hash=sha256:ab\n"
+        assert json.loads(kvern("lock", "trend", "--json").out)["environment"] == "e"
+
+    def test_the_log_of_a_build(self, twin: Twin, kvern: Kvern) -> None:
+        twin.build_log = ["one", "two"]
+        function = twin.add("trend", "trend")
+        function.fail("no")
+
+        assert kvern("functions", "log", "trend").out == "one\ntwo\n"
+        followed = kvern("functions", "log", "trend", "--follow", "--json")
+        assert [json.loads(line)["message"] for line in followed.out.splitlines()] == ["one", "two"]
+        assert followed.code == 1
+
+    def test_a_service_that_keeps_no_log_of_builds(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("trend", "trend").status = "Ready"
+
+        ran = kvern("functions", "log", "trend", "--follow")
+
+        assert ran.code == 1
+        assert "keeps no logs of builds" in ran.err
