@@ -477,3 +477,53 @@ class TestFacts:
         assert sorted(one["id"] for share in shares for one in share) == made
         for wrong in ({"partition": "4/3"}, {"partition": "x"}, {"cursor": "nonsense"}, {"limit": 0}):
             refused(api.post("/files/list", wrong), 400)
+
+
+class TestReach:
+    """A client whose filesAcl is limited to one data set (contract 2)."""
+
+    def client(self, api: Api, *capabilities: dict[str, Any]) -> dict[str, str]:
+        """The headers of a new client with these capabilities."""
+        made = api.post("/kvern/clients", {"name": "limited", "capabilities": list(capabilities)})
+        assert made.status_code == 201, made.text
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": made.json()["clientId"],
+            "client_secret": made.json()["clientSecret"],
+        }
+        token = api.http.post(api.env["IDP_TOKEN_URL"], data=form).json()["access_token"]
+        return {"authorization": f"Bearer {token}"}
+
+    def test_it_uses_what_is_in_there_and_nothing_else(self, api: Api) -> None:
+        mine, other = items(api.post("/datasets", {"items": [{}, {}]}))
+        scope = {"datasetScope": {"ids": [mine["id"]]}}
+        everywhere = {"functionsAcl": {"actions": ["READ", "WRITE"], "scope": {"all": {}}}}
+        limited = self.client(api, {"filesAcl": {"actions": ["READ", "WRITE"], "scope": scope}}, everywhere)
+        code = bundle(handler="def handle(): return 1")
+        hidden = uploaded(api, code, dataSetId=other["id"], externalId=named())
+        inside = api.post("/files", {"name": "f", "dataSetId": mine["id"]}, headers=limited)
+        assert inside.status_code == 201
+        put(api, inside.json()["uploadUrl"], code)
+        for fields in ({}, {"dataSetId": other["id"]}, {"externalId": hidden["externalId"], "dataSetId": mine["id"]}):
+            answer = api.post("/files?overwrite=true", {"name": "f", **fields}, headers=limited)
+            assert "insufficient access rights" in refused(answer, 403)["message"]
+        assert [file["id"] for file in items(api.post("/files/list", {}, headers=limited))] == [inside.json()["id"]]
+        for path in ("/files/byids", "/files/delete", "/files/downloadlink", "/files/uploadlink"):
+            error = refused(api.post(path, {"items": [{"id": hidden["id"]}]}, headers=limited), 400)
+            assert error["missing"] == [{"id": hidden["id"]}]
+        refused(api.get(f"/files/{hidden['id']}", headers=limited), 404)
+        wanted = {"items": [{"name": "f", "fileId": hidden["id"]}]}
+        assert str(hidden["id"]) in refused(api.post("/functions", wanted, headers=limited), 400)["message"]
+        wanted["items"][0]["fileId"] = inside.json()["id"]
+        made = items(api.post("/functions", wanted, headers=limited), 201)[0]
+        api.delete(made["id"])
+        assert api.get(f"/files/{hidden['id']}").status_code == 200
+
+    def test_without_files_nothing_is_created_and_no_function_made(self, api: Api) -> None:
+        headers = self.client(api, {"functionsAcl": {"actions": ["READ", "WRITE"], "scope": {"all": {}}}})
+        for path in ("/files", "/files/initmultipartupload?parts=1"):
+            error = refused(api.post(path, {"name": "f"}, headers=headers), 403)
+            assert "insufficient access rights" in error["message"]
+        file_id = api.upload(bundle(handler="def handle(): return 1"))
+        answer = api.post("/functions", {"items": [{"name": "f", "fileId": file_id}]}, headers=headers)
+        assert "filesAcl:READ" in refused(answer, 403)["message"]
