@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import textwrap
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,8 @@ import httpx2
 import pytest
 
 from tests.acceptance.api import Api, bundle
+from tests.acceptance.compatibility import SDK7, SDK8
+from tests.acceptance.driver import Driver
 from tests.acceptance.server import Server, until
 from tests.acceptance.test_contract import items, refused
 
@@ -477,6 +481,48 @@ class TestFacts:
         assert sorted(one["id"] for share in shares for one in share) == made
         for wrong in ({"partition": "4/3"}, {"partition": "x"}, {"cursor": "nonsense"}, {"limit": 0}):
             refused(api.post("/files/list", wrong), 400)
+
+
+SDK_CODE = """
+    import os, pathlib, tempfile
+    from cognite.client.data_classes import DataSetWrite, DataSetUpdate, FileMetadataUpdate, LabelFilter
+
+    name = NAME
+    data_set = client.data_sets.create(DataSetWrite(external_id=name, name="n", metadata={"a": "b"}))
+    changed = client.data_sets.update(DataSetUpdate(external_id=name).name.set("new").metadata.add({"c": "d"}))
+    listed = client.data_sets.list(external_id_prefix=name, limit=None)
+    nobody = client.data_sets.retrieve(external_id=name + "-nobody")
+    sets = [changed.name, changed.metadata, [one.id for one in listed] == [data_set.id], nobody]
+
+    content = os.urandom(11_000_000)
+    file = client.files.upload_bytes(b"old", name="f", external_id=name, data_set_id=data_set.id, labels=["pump"])
+    with client.files.multipart_upload_session("f", parts=2, external_id=name, overwrite=True) as session:
+        session.upload_part(1, content[6_000_000:])
+        session.upload_part(0, content[:6_000_000])
+    parts = client.files.download_bytes(external_id=name) == content
+    client.files.upload_content_bytes("text", external_id=name)
+    whole = client.files.download_bytes(external_id=name) == b"text"
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "g.txt"
+        path.write_bytes(b"from a path")
+        by_path = client.files.upload(str(path), external_id=name + "-path", data_set_id=data_set.id)
+        client.files.download(folder, external_id=name + "-path")
+    update = FileMetadataUpdate(external_id=name).source.set("s").metadata.set({"k": "v"}).labels.add("valve")
+    updated = client.files.update(update)
+    found = client.files.list(data_set_external_ids=[name], labels=LabelFilter(contains_all=["pump", "valve"]), limit=None)
+    everything = client.files.list(data_set_ids=[data_set.id], partitions=3, limit=None)
+    files = [updated.source, updated.metadata, [one.id for one in found], sorted(one.id for one in everything)]
+    client.files.delete(external_id=[name, name + "-path"])
+    result = [sets, parts, whole, files == ["s", {"k": "v"}, [file.id], [file.id, by_path.id]],
+              client.files.retrieve(external_id=name)]
+"""
+
+
+@pytest.mark.parametrize("client", [SDK8, SDK7])
+def test_the_official_sdk_uploads_changes_and_finds_files(driver: Callable[[str], Driver], client: str) -> None:
+    sets = ["new", {"a": "b", "c": "d"}, True, None]
+    assert driver(client).run(f"NAME = {named('sdk')!r}\n{textwrap.dedent(SDK_CODE)}") == [sets, True, True, True, None]
 
 
 class TestReach:
