@@ -24,6 +24,8 @@ from kvern.service.clock import FakeClock
 from kvern.service.functions import LiveFunction
 from kvern.service.identity import Principal, every_capability
 from kvern.service.live_calls import LiveCall
+from kvern.service.oidc_http import Http
+from kvern.service.projects import Projects
 from kvern.service.service import Service
 from kvern.settings import Settings
 from kvern.store import Store, StoreFault, T
@@ -331,6 +333,8 @@ class Plant:
     service: Service
     who: Principal
     token: str
+    projects: Projects | None = None
+    http: Http | None = None
     _before: set[asyncio.Task[Any]] = field(default_factory=set["asyncio.Task[Any]"])
 
     async def upload(self, content: bytes = b"a zip", **fields: Any) -> int:
@@ -404,7 +408,9 @@ class Plant:
 
     async def _anew(self, **settings: Any) -> None:
         self.settings = Settings(**{**_fields(self.settings), **settings})
-        self.service = _assemble(self.settings, self.store, self.blobs, self.clock, self.builder, self.engine)
+        self.service = _assemble(
+            self.settings, self.store, self.blobs, self.clock, self.builder, self.engine, self.projects, self.http
+        )
         await self.service.start()
         await self.service.begin(BASE_URL)
 
@@ -445,18 +451,31 @@ async def once(content: bytes) -> AsyncIterator[bytes]:
 
 
 def _assemble(
-    settings: Settings, store: Store, blobs: Blobs, clock: FakeClock, builder: FakeBuilder, engine: Engine
+    settings: Settings,
+    store: Store,
+    blobs: Blobs,
+    clock: FakeClock,
+    builder: FakeBuilder,
+    engine: Engine,
+    projects: Projects | None = None,
+    http: Http | None = None,
 ) -> Service:
     duck: Any = builder
-    return Service(settings, store=store, blobs=blobs, clock=clock, builder=duck, engine=engine)
+    return Service(
+        settings, store=store, blobs=blobs, clock=clock, builder=duck, engine=engine, projects=projects, http=http
+    )
 
 
 @contextlib.asynccontextmanager
-async def plant(folder: Path, *, begin: bool = True, **settings: Any) -> AsyncIterator[Plant]:
+async def plant(
+    folder: Path, *, begin: bool = True, projects: Projects | None = None, http: Http | None = None, **settings: Any
+) -> AsyncIterator[Plant]:
     """A service that runs, in a folder of its own.
 
     Args:
         begin: whether it runs calls and schedules already.
+        projects: what it serves beside its own project, and whom each trusts.
+        http: how foreign issuers are asked.
         settings: those that differ from the defaults.
     """
     its = Settings(data_dir=folder, project=PROJECT, **settings)
@@ -466,12 +485,12 @@ async def plant(folder: Path, *, begin: bool = True, **settings: Any) -> AsyncIt
     clock, builder, engine = FakeClock(), FakeBuilder(), FakeEngine()
     blobs = LocalBlobs(folder / "blobs")
     before = set(asyncio.all_tasks())
-    service = _assemble(its, store, blobs, clock, builder, engine)
+    service = _assemble(its, store, blobs, clock, builder, engine, projects, http)
     await service.start()
     if begin:
         await service.begin(BASE_URL)
     nobody = Principal("", PROJECT, "[]", 0)
-    made = Plant(its, store, blobs, clock, builder, engine, service, nobody, "", before)
+    made = Plant(its, store, blobs, clock, builder, engine, service, nobody, "", projects, http, before)
     made.who, made.token = await made.login()
     try:
         yield made
