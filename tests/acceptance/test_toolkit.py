@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ import pytest
 
 from tests.acceptance.api import Api
 from tests.acceptance.compatibility import NOTEBOOK, TOOLKIT, TOOLKIT_COMMANDS
-from tests.acceptance.conftest import client_python, noted
+from tests.acceptance.conftest import ROOT, client_python, noted
 from tests.acceptance.recording import Exchange, RecordingProxy
 from tests.acceptance.server import Server, until
+from tests.acceptance.test_docs import as_script
+
+pytestmark = pytest.mark.timeout(300)  # `cdf` takes seconds to import itself, and many of them on a busy machine
 
 MODULE = Path(__file__).parent / "toolkit_module"
 QUIET = {"SENTRY_ENABLED": "false", "PYTEST_CURRENT_TEST": "none"}
@@ -89,7 +93,7 @@ class Project:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=280,
             check=False,
         )
         assert done.returncode == status, done.stdout + done.stderr
@@ -275,9 +279,37 @@ def test_changed_code_replaces_the_function_and_its_schedule(project: Project, a
     assert api.response(call)["unit_of_flow"] == "m3/h"
 
 
-def test_the_access_that_the_toolkit_wants_is_verified(project: Project) -> None:
+def test_access_is_verified(project: Project, api: Api) -> None:
+    """The Toolkit wants a group that may do everything in the cloud; what is of other services is kept and given back."""
+    ours = {
+        "functionsAcl": ["READ", "WRITE"],
+        "sessionsAcl": ["CREATE"],
+        "filesAcl": ["READ", "WRITE"],
+        "datasetsAcl": ["READ", "WRITE"],
+        "groupsAcl": ["LIST", "READ", "CREATE", "UPDATE", "DELETE"],
+    }
+    made = toolkit_group(api, ours)
+    ran = project.cdf("auth", "verify", "--no-prompt", status=1)
+    assert "does not have the required capabilities for the Toolkit to support all resources" in ran.printed
+    missing = {
+        acl: re.findall(r"\w+", actions) for acl, actions in re.findall(r"name='(\w+)'\s+actions=\[(.*?)]", ran.printed)
+    }
+    assert "timeSeriesAcl" in missing
+    assert not missing.keys() & ours.keys()
+    assert api.post("/groups/delete", {"items": [made]}).status_code == 200
+    toolkit_group(api, ours | missing)
     ran = project.cdf("auth", "verify", "--no-prompt")
-    assert "Focusing on current project kvern" in ran.printed
+    assert "OK - The cognite_toolkit_service_principal has all the required capabilities" in ran.printed
+    assert ran.changes == []
+
+
+def toolkit_group(api: Api, acls: dict[str, list[str]]) -> int:
+    """The id of a new group of the name that the Toolkit looks for."""
+    capabilities = [{acl: {"actions": actions, "scope": {"all": {}}}} for acl, actions in acls.items()]
+    group = {"name": "cognite_toolkit_service_principal", "capabilities": capabilities}
+    answer = api.post("/groups", {"items": [group]})
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["items"][0]["id"])
 
 
 def test_a_module_is_cleaned_away(project: Project, api: Api) -> None:
@@ -285,3 +317,24 @@ def test_a_module_is_cleaned_away(project: Project, api: Api) -> None:
     assert ran.changes == ["POST /functions/schedules/delete", "POST /functions/delete", "POST /files/delete"]
     for what in ("functions", "functions/schedules", "files"):
         assert api.get(f"/{what}").json()["items"] == []
+
+
+def test_the_page_for_users_does_what_it_says(server: Server, tmp_path: Path) -> None:
+    folders = [str(client_python(TOOLKIT).parent), str(Path(sys.executable).parent), "/usr/bin", "/bin"]
+    environment = {
+        "PATH": ":".join(folders),
+        "HOME": str(tmp_path),
+        "KVERN_DATA_DIR": str(server.data),
+        "COLUMNS": "200",
+    }
+    script = as_script(ROOT / "docs" / "toolkit.md", Path(sys.executable), tmp_path)
+    ran = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for shown in ("Ready to deploy", "Mean of the flow", "Every morning", '"mean": 13.5'):
+        assert shown in ran.stdout
+    summaries = [
+        [int(figure) for figure in row.split()] for row in re.findall(r"functions((?: +[0-9]+){6})", ran.stdout)
+    ]
+    assert summaries == [[1, 0, 0, 0, 0, 1], [0, 0, 0, 1, 0, 1], [0, 0, 1, 0, 0, 1]]
