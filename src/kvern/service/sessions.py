@@ -385,7 +385,12 @@ class Sessions:
         self, project: str, status: str | None, limit: int, after: int | None
     ) -> tuple[list[wire.Session], int | None]:
         """Newest first; the id to go on from when there are more."""
-        rows = await self._store.read(lambda connection: sessions.page(connection, project, status, limit + 1, after))
+        now = self._clock.now()
+
+        def work(connection: Connection) -> list[SessionRecord]:
+            return sessions.page(connection, project, status, limit + 1, after, now=now, nonces=now - NONCE_MS)
+
+        rows = await self._store.read(work)
         more = rows[limit - 1].id if len(rows) > limit else None
         return [self._shown(record) for record in rows[:limit]], more
 

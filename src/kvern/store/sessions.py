@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, delete, insert, null, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, insert, null, or_, select, update
 
 from kvern.store.tables import schedules, sessions
 
@@ -77,12 +77,21 @@ def alive(connection: Connection) -> list[SessionRecord]:
 
 
 def page(
-    connection: Connection, project: str, status: str | None, limit: int, after: int | None
+    connection: Connection, project: str, status: str | None, limit: int, after: int | None, *, now: int, nonces: int
 ) -> list[SessionRecord]:
-    """Newest first, beginning after the session with the given id."""
+    """Newest first, beginning after the session with the given id.
+
+    Args:
+        status: of those that are wanted; what expired by itself counts as EXPIRED, whatever its row says.
+        now: one-shot sessions that end by this moment (ms) have expired.
+        nonces: so have sessions that were made before this moment (ms) and were not bound.
+    """
     statement = select(sessions).where(sessions.c.project == project)
     if status is not None:
-        statement = statement.where(sessions.c.status == status)
+        unbound = and_(sessions.c.status == "READY", sessions.c.creation_time < nonces)
+        one_shot = sessions.c.type == "ONESHOT_TOKEN_EXCHANGE"
+        over = and_(sessions.c.status == "ACTIVE", one_shot, sessions.c.expiration_time <= now)
+        statement = statement.where(case((or_(unbound, over), "EXPIRED"), else_=sessions.c.status) == status)
     if after is not None:
         statement = statement.where(sessions.c.id < after)
     rows = connection.execute(statement.order_by(sessions.c.id.desc()).limit(limit)).mappings()
