@@ -54,7 +54,7 @@ def every_capability() -> list[Acl]:
 
 class _Content(msgspec.Struct):
     actions: Annotated[list[str], Meta(min_length=1, max_length=100)]
-    scope: Annotated[dict[str, dict[str, Any]], Meta(min_length=1, max_length=1)]
+    scope: dict[str, dict[str, Any]]
 
 
 class _IdScope(msgspec.Struct):
@@ -63,7 +63,12 @@ class _IdScope(msgspec.Struct):
 
 def check(acl: object) -> None:
     """Raises `ValueError` unless it is one capability with known name, actions and scope."""
-    ((name, content),) = msgspec.convert(acl, Annotated[dict[str, _Content], Meta(min_length=1, max_length=1)]).items()
+    given = msgspec.convert(acl, dict[str, _Content])
+    if len(given) != 1:
+        raise ValueError(f"Expected an object with one capability, given {len(given)}")
+    ((name, content),) = given.items()
+    if len(content.scope) != 1:
+        raise ValueError(f"Expected one scope in {name[:60]}, given {len(content.scope)}")
     if name in ELSEWHERE:
         return
     if name not in ACTIONS:
