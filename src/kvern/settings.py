@@ -10,6 +10,8 @@ from typing import Literal
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 """Contract 1.1."""
 
+_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+
 
 def check_project(name: str) -> str:
     """The name itself. Raises `ValueError` unless a project may be called so (contract 1.1)."""
@@ -112,6 +114,10 @@ class Settings:
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not (value >= 0 and value < float("inf")):
                 raise ValueError(f"Expected a number from 0 as {field.name}, given {value}")
+        if self.port > 65_535:
+            raise ValueError(f"Expected a port from 0 to 65535, given {self.port}")
+        if self.public_url is not None and not _URL.fullmatch(self.public_url):
+            raise ValueError(f"Expected a URL such as https://functions.plant.example, given {self.public_url!r}")
         for name in ("timeout_minutes", "data_limit_mb", "response_size_mb", "builds", "build_timeout_minutes"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"Expected more than 0 as {name}, given {getattr(self, name)}")
