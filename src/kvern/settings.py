@@ -63,6 +63,7 @@ class Settings:
         source_builds: whether packages may be built from source, in the sandbox. What builds them can see the passwords
             of package indexes; off, every requirement must be there as a wheel.
         build_timeout_minutes: time limit of a build, in minutes.
+        unused_build_hours: for how long the packages of deleted functions are kept for the next deploy, in hours.
         lock_minutes: for how long the resolution of the same requirements is used again, in minutes.
         drain_seconds: how long a service that was told to stop waits for running calls, in seconds.
         retention_days: days for which calls, their logs and responses are kept.
@@ -102,6 +103,7 @@ class Settings:
     builds: int = 2
     source_builds: bool = True
     build_timeout_minutes: float = 20
+    unused_build_hours: float = 24
     lock_minutes: float = 10
     drain_seconds: float = 10
     retention_days: float = 90

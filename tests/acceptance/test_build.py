@@ -27,6 +27,7 @@ from kvern.build.builder import Builder, BuildRequest
 from kvern.build.errors import BuildError
 from kvern.build.interpreters import Interpreters
 from kvern.build.revision import Revision
+from kvern.build.staging import remove
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import choose
 from kvern.sandbox.plain import Plain
@@ -686,6 +687,126 @@ async def test_a_redeploy_of_changed_code_does_not_touch_the_environment(
     assert seen(first.environment.path) == before
     assert len(index.asked) == asked
     assert commands[started:] == []
+
+
+# Kept wheels
+
+
+def rich_wheel() -> tuple[str, bytes]:
+    """A wheel with all that a wheel can have: an entry point, a script, a data file."""
+    out = io.BytesIO(wheel("rich_one", "1.0", inner="x = 1")[1])
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("rich_one-1.0.dist-info/entry_points.txt", "[console_scripts]\nmade = inner:main\n")
+        archive.writestr("rich_one-1.0.data/scripts/brought", "#!python\nprint('brought')\n")
+        archive.writestr("rich_one-1.0.data/data/share/rich/table.csv", "1;2")
+    return "rich_one-1.0-py3-none-any.whl", out.getvalue()
+
+
+async def lose(workshop: Workshop, revision: Revision) -> None:
+    """The environment, uv's cache and all bytecode are gone; the server starts anew."""
+    await workshop.builder.close()
+    for path in (revision.environment.path, workshop.root / "cache", workshop.root / "build" / "bytecode"):
+        remove(path)
+    workshop.restart()
+
+
+async def test_a_lost_environment_is_made_again_without_an_index(workshop: Workshop, index: Index) -> None:
+    index.add(rich_wheel(), sdist("gamma"))
+    request = workshop.request(f"{OWN_SDK}rich-one\nbeta\ngamma\n", url=index.url)
+    first = await workshop.builder.build(request)
+    await lose(workshop, first)
+    index.files.clear()
+    asked = len(index.asked)
+    assert workshop.builder.restore(request) is None
+    again = await workshop.builder.build(request, workshop.output.append)
+    assert "The environment is lost; making it again from kept wheels." in workshop.output
+    assert len(index.asked) == asked
+    assert again.environment == first.environment
+    assert run(again, "import inner, alpha, gamma; print(inner.x, gamma.built)") == "1 True"
+    home = again.environment.path
+    assert subprocess.run([home / "bin" / "brought"], capture_output=True, text=True, check=True).stdout == "brought\n"
+    assert (home / "bin" / "made").is_file()
+    assert (home / "share" / "rich" / "table.csv").read_text() == "1;2"
+    assert workshop.builder.restore(request) == again
+    await workshop.builder.close()
+
+
+async def test_a_kept_wheel_that_was_changed_is_not_taken(workshop: Workshop, index: Index) -> None:
+    request = workshop.request(f"{OWN_SDK}alpha==1.0\n", url=index.url)
+    first = await workshop.builder.build(request)
+    await lose(workshop, first)
+    (kept,) = (workshop.root / "build" / "wheels").glob("*/alpha-1.0-py3-none-any.whl")
+    kept.write_bytes(wheel("alpha", "1.0", alpha="hostile = 1")[1])
+    again = await workshop.builder.build(request, workshop.output.append)
+    assert any(line.startswith("That did not work: ") for line in workshop.output)
+    assert run(again, "import alpha; print(hasattr(alpha, 'hostile'))") == "False"
+    await workshop.builder.close()
+
+
+async def test_what_a_record_claims_leads_to_no_file_outside(tmp_path: Path, workshop: Workshop, index: Index) -> None:
+    """Then nothing is kept, and the environment works all the same."""
+    action = """
+import glob
+(site,) = glob.glob(os.path.join(os.path.dirname(os.environ["HOME"]), "environment", "lib", "python*", "site-packages"))
+os.mkdir(os.path.join(site, "odd-1.0.dist-info"))
+open(os.path.join(site, "odd-1.0.dist-info", "RECORD"), "w").write("../../../../../../../../../../etc/passwd,,\\n")"""
+    index.add(sdist("gamma", action))
+    revision = await workshop.build(f"{OWN_SDK}gamma\n", url=index.url)
+    assert list(revision.environment.path.glob("lib/python*/site-packages/odd-1.0.dist-info"))
+    await workshop.builder.close()
+    assert not list((tmp_path / "build" / "wheels").glob("*.json"))
+
+
+# Clearing away
+
+
+def kept(workshop: Workshop) -> dict[str, int]:
+    build = workshop.root / "build"
+    return {
+        "environments": len(workshop.left_in("environments")),
+        "lists": len(list((build / "wheels").glob("*.json"))),
+        "alpha": len(list((build / "wheels").glob("*/alpha-*.whl"))),
+        "bytecode": len(list((build / "bytecode").glob("*/*"))),
+    }
+
+
+async def test_what_no_function_uses_is_cleared_away_after_a_while(workshop: Workshop, index: Index) -> None:
+    index.add(wheel("alpha", "1.0", alpha="x = 1"), wheel("delta", "1.0", delta="y = 2"))
+    first = await workshop.build(f"{OWN_SDK}alpha==1.0\n", url=index.url)
+    second = await workshop.build(f"{OWN_SDK}delta\n", url=index.url)
+    await workshop.builder.close()
+    full = kept(workshop)
+    assert full == {"environments": 2, "lists": 2, "alpha": 1, "bytecode": 3}
+    assert await workshop.builder.collect({first.id, second.id}, 0) == 0
+    assert kept(workshop) == full
+    assert await workshop.builder.collect({second.id}, 3600) == 1, "its code goes at once, the rest after the grace"
+    assert kept(workshop) == full
+    await workshop.builder.collect({second.id}, 0)
+    assert kept(workshop) == {"environments": 1, "lists": 1, "alpha": 0, "bytecode": 2}
+    assert not first.environment.path.exists()
+    assert run(second, "import delta; print(delta.y)") == "2"
+    assert workshop.left_in("staging") == []
+
+
+async def test_what_is_being_built_is_not_cleared_away(workshop: Workshop, index: Index) -> None:
+    old = await workshop.build(f"{OWN_SDK}alpha==1.0\n", url=index.url)
+    code = f"urllib.request.urlopen('http://127.0.0.1:{index.server_port}/wait/built')"
+    index.add(sdist("slow", code))
+    task = asyncio.create_task(workshop.build(f"{OWN_SDK}slow\n", url=index.url))
+    await until(index.waited_for.is_set)
+    same = await workshop.build(f"{OWN_SDK}alpha==1.0\n", url=index.url)
+    await workshop.builder.discard(old.id)
+    await workshop.builder.collect({same.id}, 0)
+    assert same.environment.path.is_dir()
+    await workshop.builder.discard(same.id)
+    await workshop.builder.collect(set(), 0)
+    assert same.environment.path.is_dir(), "a build that began before its last use may want it"
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await workshop.builder.collect(set(), 0)
+    assert workshop.left_in("environments") == []
+    await workshop.builder.close()
 
 
 # What fails before uv is asked

@@ -189,6 +189,8 @@ class FakeBuilder:
         self.bundles: list[bytes] = []
         self.cancelled: list[int] = []
         self.discarded: list[str] = []
+        self.collected: list[tuple[set[str], float]] = []
+        """What was to be kept, and for how many seconds what nobody uses, each time that was cleared away."""
         self.made: set[str] = set()
         """The revisions that are on the disk, so to speak."""
         self._runtimes = runtimes
@@ -230,6 +232,10 @@ class FakeBuilder:
 
     async def clear_leftovers(self) -> None:
         return
+
+    async def collect(self, revisions: set[str], grace: float) -> int:
+        self.collected.append((revisions, grace))
+        return 0
 
 
 def _interpreter(runtime: str) -> Interpreter:

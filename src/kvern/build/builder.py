@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ from kvern.build.installer import Installer
 from kvern.build.interpreters import Interpreters
 from kvern.build.parsers import Parsers
 from kvern.build.process import OnLine
-from kvern.build.revision import Interpreter, Revision
+from kvern.build.revision import Environment, Interpreter, Revision
 from kvern.build.staging import clear, remove, staging
+from kvern.build.wheels import Wheels
 from kvern.sandbox import Sandbox
 
 _KEPT_LINES = 400
 _RECORD = "revision.json"
+_NOTED = {"handler", "environment"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class BuildRequest:
 
 
 class Builder:
-    """Builds revisions below one folder: `revisions/<id>/code`, `environments/<key>`, `staging/<random>`.
+    """Builds revisions below one folder: `revisions/<id>/code`, `environments/<key>`, `bytecode`, `wheels`,
+    `staging/<random>`.
 
     Guarantees: a build either gives a whole revision or leaves nothing behind; foreign code runs only in `sandbox`, and
     never sees a function's secrets or environment variables. All methods are called on one event loop.
@@ -111,11 +115,15 @@ class Builder:
         self._limits = limits
         self._turns = asyncio.Semaphore(parallel)
         self._interpreters = interpreters or Interpreters(environ, root / "interpreters.json")
+        self._bytecode = Bytecode(root / "bytecode", self._staging, sandbox)
+        self._wheels = Wheels(root / "wheels")
+        self._building: dict[str, float] = {}
         self._environments = Environments(
             root / "environments",
             self._staging,
             Installer(sandbox, cache, environ),
-            Bytecode(root / "bytecode", self._staging, sandbox),
+            self._bytecode,
+            self._wheels,
             environ,
             lock_age=lock_age,
             source_builds=source_builds,
@@ -140,12 +148,15 @@ class Builder:
                 on_output(line)
 
         async with self._turns:
+            self._building[request.revision_id] = time.time()
             try:
                 async with asyncio.timeout(self._timeout):
                     return await self._build(request, take)
             except TimeoutError:
                 message = f"The build took longer than {self._timeout:g} seconds and was stopped."
                 raise BuildError(message, "\n".join(output)) from None
+            finally:
+                del self._building[request.revision_id]
 
     def restore(self, request: BuildRequest) -> Revision | None:
         """The revision that `build` made of this request earlier, without building; `bundle` is not looked at.
@@ -153,12 +164,11 @@ class Builder:
         None when its code or its environment is not there any more.
         """
         folder = self._revisions / request.revision_id
-        try:
-            record = json.loads((folder / _RECORD).read_bytes())
-            entry, key = str(record["handler"]), str(record["environment"])
-        except (OSError, ValueError, KeyError, TypeError):
+        record = _record(folder)
+        if record is None:
             return None
-        environment = self._environments.restore(key)
+        entry = record["handler"]
+        environment = self._environments.restore(record["environment"])
         if environment is None or not (folder / "code" / entry).is_file():
             return None
         return Revision(
@@ -175,6 +185,9 @@ class Builder:
 
     async def discard(self, revision_id: str) -> None:
         """Remove a revision's code. Harmless when it is gone; its environment stays for others."""
+        record = _record(self._revisions / revision_id)
+        if record is not None:
+            self._environments.touch(record["environment"])
         await asyncio.to_thread(remove, self._revisions / revision_id)
 
     async def runtimes(self) -> dict[str, Interpreter]:
@@ -182,8 +195,34 @@ class Builder:
         return await asyncio.to_thread(self._interpreters.all)
 
     async def close(self) -> None:
-        """End what waits for the next build. Harmless when called twice."""
+        """End what waits for the next build, and finish what goes on in the background. Harmless when called twice."""
         await self._parsers.close()
+        await asyncio.to_thread(self._wheels.close)
+
+    async def collect(self, revisions: set[str], grace: float) -> int:
+        """Remove what no function uses: environments, kept wheels, bytecode, revisions; how many there were.
+
+        What is being built or used by a build is never touched.
+
+        Args:
+            revisions: the ids of those that there are; others go, unless they are being built.
+            grace: seconds for which what nobody uses any more is kept for the next deploy.
+        """
+        revisions = revisions | self._building.keys()
+        before = min([time.time() - grace, *self._building.values()])
+        grace = time.time() - before
+        used: set[str] = set()
+        count = 0
+        for folder in list(self._revisions.iterdir()) if self._revisions.is_dir() else []:
+            record = _record(folder)
+            if folder.name not in revisions:
+                await self.discard(folder.name)
+                count += 1
+            elif record is not None:
+                used.add(record["environment"])
+        count += await self._environments.collect(used, before)
+        count += await asyncio.to_thread(self._wheels.collect, used, grace)
+        return count + await asyncio.to_thread(self._bytecode.collect, grace)
 
     async def clear_leftovers(self) -> None:
         """Remove what builds of a server that was killed have left. Builds that still run are not touched."""
@@ -202,16 +241,27 @@ class Builder:
             await self._unpack(request.bundle, code)
             entry = await asyncio.to_thread(handler.locate, code, request.function_path)
             await handler.check(code, entry, interpreter, self._parsers)
-            environment = await self._environments.make(
-                code, interpreter, request.index_url, request.extra_index_urls, take
-            )
-            record = {"handler": entry, "environment": environment.key}
+            environment = await self._environment(request, code, interpreter, take)
+            record = {"handler": entry, "environment": environment.key, "lock": environment.lock}
             (draft / _RECORD).write_text(json.dumps(record))
             await asyncio.to_thread(self._publish, draft, request.revision_id)
         revision = self.restore(request)
         if revision is None:
             raise BuildError("The revision was removed while it was being built.")
         return revision
+
+    async def _environment(
+        self, request: BuildRequest, code: Path, interpreter: Interpreter, take: OnLine
+    ) -> Environment:
+        """The environment of a revision: with the lock that it had when it was built before, else with a new one."""
+        before = _record(self._revisions / request.revision_id)
+        if before is not None and before.get("lock"):
+            environment = await self._environments.remake(
+                before["environment"], before["lock"], code, interpreter, take
+            )
+            if environment is not None:
+                return environment
+        return await self._environments.make(code, interpreter, request.index_url, request.extra_index_urls, take)
 
     async def _unpack(self, bundle: Path, code: Path) -> None:
         stop = threading.Event()
@@ -231,3 +281,14 @@ class Builder:
         remove(folder)
         os.sync()
         draft.rename(folder)
+
+
+def _record(folder: Path) -> dict[str, str] | None:
+    """What is noted of a revision: its `handler`, `environment` and `lock`; None when that cannot be read."""
+    try:
+        record = json.loads((folder / _RECORD).read_bytes())
+        return (
+            {"lock": "", **{str(name): str(value) for name, value in record.items()}} if set(record) >= _NOTED else None
+        )
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None

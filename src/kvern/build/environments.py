@@ -25,6 +25,8 @@ from kvern.build.requirements import Requirements
 from kvern.build.revision import Environment, Interpreter
 from kvern.build.sources import Sources, sources
 from kvern.build.staging import exclusive, remove, seal, staging
+from kvern.build.urls import Scrubber
+from kvern.build.wheels import Wheels
 
 _RECORD = "kvern.json"
 _FORM = 1
@@ -65,6 +67,7 @@ class Environments:
         staging_folder: for work not done yet; on the same file system.
         installer: makes them.
         bytecode: where their bytecode comes from.
+        wheels: keeps what they are made of.
         environ: the server's environment, see `operator_settings`.
         lock_age: seconds for which a lock is used again for the same requirements, sources and interpreter instead of
             resolving anew, so that a deploy of changed code alone asks no index. 0 to always resolve.
@@ -78,6 +81,7 @@ class Environments:
         staging_folder: Path,
         installer: Installer,
         bytecode: Bytecode,
+        wheels: Wheels,
         environ: Mapping[str, str],
         *,
         lock_age: float,
@@ -88,6 +92,7 @@ class Environments:
         self._staging = staging_folder
         self._installer = installer
         self._bytecode = bytecode
+        self._wheels = wheels
         self._environ = environ
         self._lock_age = lock_age
         self._source_builds = source_builds
@@ -125,6 +130,7 @@ class Environments:
         ready = self.restore(locked.key) if locked else None
         if ready is not None:
             on_line("The requirements are as before, and their environment is there.")
+            _touch(ready.path)
             return ready
         flight = self._flights.get(question)
         if flight is None:
@@ -163,6 +169,63 @@ class Environments:
             return None
         return Environment(key, path, interpreter, lock)
 
+    async def remake(
+        self, key: str, lock: str, code: Path, interpreter: Interpreter, on_line: OnLine
+    ) -> Environment | None:
+        """The environment that was named `key`, made from kept wheels when it is lost; asks no index.
+
+        Its name is another one when the interpreter is a newer one of the same series.
+
+        Args:
+            key, lock: as they were.
+            code: an unpacked bundle; nothing of it is used.
+            interpreter: under which Python.
+            on_line: takes the output.
+
+        Returns:
+            None when the wheels are not there, or are not for this interpreter.
+        """
+        ready = self.restore(key)
+        if ready is not None and ready.interpreter == interpreter:
+            return ready
+        kept = await asyncio.to_thread(self._wheels.pinned, key)
+        if kept is None:
+            return None
+        pinned, built_for = kept
+        anew = _key(lock, interpreter, built_for)
+        nowhere = Sources(env={}, no_index=True, files=(), netrc="", scrub=Scrubber())
+        async with staging(self._staging) as work, exclusive(self._folder / f".{anew}.lock"):
+            ready = self.restore(anew)
+            if ready is not None:
+                return ready
+            on_line("The environment is lost; making it again from kept wheels.")
+            job = Job(work, code, Requirements(), nowhere, interpreter, on_line, is_alone=True)
+            try:
+                await self._installer.install(job, pinned, from_source=False)
+            except InstallError as error:
+                on_line(f"That did not work: {error.message}")
+                return None
+            return await self._finish(job, anew, lock, built_for)
+
+    async def collect(self, used: set[str], before: float) -> int:
+        """Remove the environments that are not `used` and that nobody asked for since the time `before`; how many."""
+        count = 0
+        for path in list(self._folder.iterdir()) if self._folder.is_dir() else []:
+            if path.name.startswith(".") or path.name in used:
+                continue
+            async with exclusive(self._folder / f".{path.name}.lock"), staging(self._staging) as work:
+                with contextlib.suppress(OSError):
+                    if path.stat().st_mtime < before:
+                        # A folder that nobody may write to cannot be moved. What is half removed has no name any more.
+                        path.chmod(0o755)
+                        path.rename(work / path.name)
+                        count += 1
+        return count
+
+    def touch(self, key: str) -> None:
+        """Note that someone has just used the environment `key`."""
+        _touch(self._folder / key)
+
     async def _make(
         self, question: str, code: Path, wanted: Requirements, found: Sources, interpreter: Interpreter, tell: OnLine
     ) -> Environment:
@@ -176,12 +239,18 @@ class Environments:
                 ready = self.restore(locked.key)
                 if ready is not None:
                     tell("An environment with these packages is there already.")
+                    _touch(ready.path)
                     return ready
                 await self._installer.install(job, locked.lock, from_source=locked.from_source)
-                finished = Environment(locked.key, self._folder / locked.key, interpreter, locked.lock)
-                async with self._bytecode.added(job.environment, interpreter):
-                    await asyncio.to_thread(_finish, job.environment, finished)
-                return finished
+                return await self._finish(job, locked.key, locked.lock, question if locked.from_source else "")
+
+    async def _finish(self, job: Job, key: str, lock: str, built_for: str) -> Environment:
+        finished = Environment(key, self._folder / key, job.interpreter, lock)
+        job.on_line("Installed; preparing its modules.")
+        async with self._bytecode.added(job.environment, job.interpreter):
+            await asyncio.to_thread(_finish, job.environment, finished)
+        self._wheels.keep(finished, built_for)
+        return finished
 
     async def _lock(self, question: str, job: Job) -> _Locked:
         from_source = False
@@ -264,8 +333,14 @@ def _finish(made: Path, finished: Environment) -> None:
     remove(finished.path)
     # One flush for its thousands of files, so that power loss cannot leave a name with half an environment behind it.
     os.sync()
+    os.utime(made)
     made.rename(finished.path)
     finished.path.chmod(0o555)
+
+
+def _touch(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.utime(path)
 
 
 def _key(lock: str, interpreter: Interpreter, asked: str) -> str:

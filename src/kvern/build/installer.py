@@ -56,6 +56,7 @@ class Job:
         requirements, sources: what to install, and from where.
         interpreter: under which Python.
         on_line: takes the output, free of credentials.
+        is_alone: whether nothing of it may get into the cache that others use.
     """
 
     work: Path
@@ -64,6 +65,7 @@ class Job:
     sources: Sources
     interpreter: Interpreter
     on_line: OnLine
+    is_alone: bool = False
 
     @property
     def environment(self) -> Path:
@@ -172,7 +174,7 @@ class Installer:
     def _environment(self, job: Job, from_source: bool) -> dict[str, str]:
         inside = job.work / "inside"
         # A host whose certificate is not looked at could put anything into the cache that others use.
-        is_alone = from_source or bool(job.requirements.trusted_hosts)
+        is_alone = job.is_alone or from_source or bool(job.requirements.trusted_hosts)
         links = job.sources.env.get("UV_FIND_LINKS", "").replace(BUNDLE_URL, _bundle_url(inside))
         return {
             "LANG": "C.UTF-8",

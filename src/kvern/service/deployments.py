@@ -28,6 +28,9 @@ _scrub = Scrubber()
 TRACE_MOST = 2000
 """Characters of a build's trace (contract 11.1)."""
 
+_COLLECT_LEAST, _COLLECT_MOST = 60.0, 3600.0
+"""Seconds between two looks for what no function uses, when nothing is deleted."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,14 +43,20 @@ class Deployments:
         builder: makes revisions.
         engine: readies their hosts.
         logs: takes what builds say.
+        grace: seconds for which what no function uses any more is kept.
     """
 
-    def __init__(self, functions: Functions, blobs: Blobs, builder: Builder, engine: Engine, logs: BuildLogs) -> None:
+    def __init__(
+        self, functions: Functions, blobs: Blobs, builder: Builder, engine: Engine, logs: BuildLogs, grace: float
+    ) -> None:
         self._functions = functions
         self._blobs = blobs
         self._builder = builder
         self._engine = engine
         self._logs = logs
+        self._grace = grace
+        self._collector: asyncio.Task[None] | None = None
+        self._deleted = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def start(self) -> None:
@@ -60,6 +69,7 @@ class Deployments:
                 continue
             if status != "Failed":
                 self.deploy(function)
+        self._collector = asyncio.create_task(self._collect(), name="collect-builds")
 
     def _restore(self, function: LiveFunction) -> bool:
         try:
@@ -71,7 +81,7 @@ class Deployments:
 
     async def stop(self) -> None:
         """End the builds that run; they begin again at the next start."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *([self._collector] if self._collector else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,6 +126,21 @@ class Deployments:
         await self._engine.retire(function.record.id)
         await self._builder.discard(function.record.revision)
         await self._logs.forget(function.record.id)
+        self._deleted.set()
+
+    async def _collect(self) -> None:
+        """Clear away what no function uses: now, after deletions, and when their grace is over."""
+        while True:
+            self._deleted.clear()
+            try:
+                revisions = {function.record.revision for function in self._functions.everything()}
+                count = await self._builder.collect(revisions, self._grace)
+                if count:
+                    _log.info("cleared away %d things that no function uses", count)
+            except OSError as error:
+                _log.error("what no function uses could not be cleared away, trying again later: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._deleted.wait(), max(_COLLECT_LEAST, min(_COLLECT_MOST, self._grace)))
 
     async def _deploy(self, function: LiveFunction, log: BuildLog) -> None:
         record = function.record
@@ -145,10 +170,14 @@ class Deployments:
         await self._logs.finish(record.id, log)
 
     async def _build(self, function: LiveFunction, log: BuildLog) -> Revision:
+        def on_output(line: str) -> None:
+            _log.debug("build of function %s: %s", function.record.id, line)
+            log.add(line)
+
         try:
             sealed = self._functions.secrets(function)
             async with self._blobs.local(function.record.bundle) as bundle:
-                return await self._builder.build(self._request(function, sealed, bundle), log.add)
+                return await self._builder.build(self._request(function, sealed, bundle), on_output)
         except (ValueError, FileNotFoundError) as error:
             raise BuildError(str(error)) from error
 

@@ -121,7 +121,7 @@ class Service:
         self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
         self.master_key = MasterKey(store, vault, self.functions, self.sessions)
         logs = BuildLogs(settings.data_dir / "build-logs", clock.now)
-        self.deployments = Deployments(self.functions, blobs, builder, engine, logs)
+        self.deployments = Deployments(self.functions, blobs, builder, engine, logs, settings.unused_build_hours * 3600)
         self._tidier: asyncio.Task[None] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kvern.build.errors import BuildError
 from kvern.engine import HandlerError
 from kvern.service.functions import LiveFunction
 from kvern.store import functions
+from kvern.wire.base import ByIdOrExternalId
 
 
 async def status_kept(p: Plant, function: LiveFunction) -> str:
@@ -197,3 +199,38 @@ async def test_deployments_go_on_beside_each_other(tmp_path: Path) -> None:
         for each in made:
             function = p.service.functions.get(PROJECT, each.id)
             await until(lambda function=function: function.record.status == "Ready")
+
+
+async def test_what_no_function_uses_is_cleared_away_at_the_start_and_after_deletions(tmp_path: Path) -> None:
+    async with plant(tmp_path / "data", unused_build_hours=2) as p:
+        await until(lambda: p.builder.collected)
+        assert p.builder.collected == [(set(), 7200)]
+        kept, gone = await p.function(), await p.function()
+        await p.service.functions.delete(PROJECT, [ByIdOrExternalId(id=gone.record.id)], ignore_unknown=False)
+        await until(lambda: len(p.builder.collected) == 2)
+        assert p.builder.collected[1] == ({kept.record.revision}, 7200)
+
+
+async def test_the_lock_is_that_of_the_revision(p: Plant) -> None:
+    function = await p.function()
+    assert function.revision is not None
+    lock = p.service.deployments.lock(function)
+    assert (lock.function_id, lock.lock) == (function.record.id, function.revision.environment.lock)
+    assert lock.environment == function.revision.environment.key
+
+
+async def test_a_lock_shows_no_credentials_however_they_got_into_it(p: Plant) -> None:
+    function = await p.function()
+    assert function.revision is not None
+    environment = dataclasses.replace(function.revision.environment, lock="x @ https://me:hush@host/x.whl\n")
+    function.revision = dataclasses.replace(function.revision, environment=environment)
+    assert p.service.deployments.lock(function).lock == "x @ https://****@host/x.whl\n"
+
+
+async def test_the_log_of_a_build_tells_its_end(p: Plant) -> None:
+    p.builder.fails = BuildError("no such package")
+    function = await failed(p)
+    await until(lambda: function.record.id not in p.service.deployments._logs._live)
+    log = await p.service.deployments.log(function, 0, 0)
+    assert [entry.message for entry in log.items] == ["Resolved 1 package", "Failed. no such package"]
+    assert log.status == "Failed"
