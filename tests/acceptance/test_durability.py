@@ -157,15 +157,15 @@ def test_a_second_server_on_the_same_data_is_refused(server: Server) -> None:
 
 
 def test_sigterm_drains_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    groups_before = control_groups()
     with Server(tmp_path, "--drain-seconds", "20") as server:
         with Api(server.environment()) as api:
             function_id = api.ready(SLEEPER)
             call = api.post(f"/functions/{function_id}/call", {"data": {"seconds": 1.5}}).json()
             until(lambda: api.logs(call) == ["began"], 10, "the call has begun")
+        assert server.process is not None
         assert server.stop(signal.SIGTERM) == 0
         assert server.processes() == []
-        assert control_groups() <= groups_before
+        assert not control_groups_of(server.process.pid)
         assert [path for path in (server.data / "run").rglob("*") if not path.is_dir()] == []
         server.start()
         with Api(server.environment()) as api:
@@ -175,11 +175,12 @@ def test_sigterm_drains_and_leaves_nothing_behind(tmp_path: Path) -> None:
         assert server.processes() == []
 
 
-def control_groups() -> set[str]:
-    """Control groups on this machine that Kvern made."""
-    return {
+def control_groups_of(server: int) -> list[str]:
+    """Control groups that the server with this process id made."""
+    mark = f"kvern-{server}-"
+    return [
         os.path.join(folder, name)
         for folder, names, _ in os.walk("/sys/fs/cgroup")
         for name in names
-        if "kvern" in name
-    }
+        if name.startswith(mark)
+    ]
