@@ -35,9 +35,14 @@ class Server:
         folder: an empty folder, or one that an earlier server left.
         options: further words for `kvern serve`.
         extra_env: added to the server's environment.
+        settings: the text of `kvern.toml`, which is read from the folder that the server is started in.
     """
 
-    def __init__(self, folder: Path, *options: str, extra_env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, extra_env: dict[str, str] | None = None, settings: str = ""
+    ) -> None:
+        self._folder = folder
+        (folder / "kvern.toml").write_text(settings)
         self.data = folder / "data"
         self.log = folder / "server.log"
         self._options = options
@@ -61,7 +66,9 @@ class Server:
         client_file = self.data / "client.json"
         before = client_file.stat().st_mtime_ns if client_file.exists() else None
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self._env, cwd=self._folder, start_new_session=True
+            )
 
         def ready() -> bool:
             assert self.process is not None

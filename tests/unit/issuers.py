@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -158,3 +160,101 @@ def unsigned(header: dict[str, Any], claims: dict[str, Any], signature: bytes = 
 def coded(part: bytes) -> str:
     """A part of a token."""
     return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+
+def bad_tokens(issuer: FakeIssuer, elsewhere: str) -> tuple[str, dict[str, str]]:
+    """A good token, and by what is wrong with them, many that are not.
+
+    Args:
+        elsewhere: the name of another issuer that the service trusts.
+    """
+    issuer.keys = [jwk("RS256", "one"), jwk("ES256", "ec")]
+    pem = public_pem(key_for("RS256"))
+    claims = issuer.claims()
+    good = issuer.token(algorithm="RS256")
+    head, body, signature = good.split(".")
+    own_jwk = jwk("RS256", "one", "attacker")
+
+    def hmac_token(algorithm: str, secret: bytes) -> str:
+        unsigned_part = unsigned({"alg": algorithm, "kid": "one", "typ": "JWT"}, claims).rpartition(".")[0]
+        digest = hmac.digest(secret, unsigned_part.encode(), hashlib.sha256)
+        return f"{unsigned_part}.{unsigned({}, {}, digest).rpartition('.')[2]}"
+
+    def attacker(headers: dict[str, Any], **more: Any) -> str:
+        return issuer.token(algorithm="RS256", key="attacker", headers=headers, **more)
+
+    corpus = {
+        "nothing signed": unsigned({"alg": "none"}, claims),
+        "none, in capitals": unsigned({"alg": "NONE", "kid": "one"}, claims),
+        "none, with a signature": unsigned({"alg": "none", "kid": "one"}, claims, b"x"),
+        "no algorithm": unsigned({"kid": "one"}, claims, b"x"),
+        "an algorithm that is no string": unsigned({"alg": ["RS256"], "kid": "one"}, claims, b"x"),
+        "HS256 with the public key as secret": hmac_token("HS256", pem),
+        "HS256 with the public key, stripped": hmac_token("HS256", pem.strip()),
+        "HS256 with no secret": hmac_token("HS256", b""),
+        "a key of another kind": issuer.token(algorithm="ES256", headers={"kid": "one"}),
+        "RS256 named with an EC key's id": issuer.token(algorithm="RS256", headers={"kid": "ec"}),
+        "the signature cut off": f"{head}.{body}.",
+        "the signature of another": f"{head}.{body}.{issuer.token('bob', algorithm='RS256').split('.')[2]}",
+        "claims changed": f"{head}.{unsigned({}, {**claims, 'sub': 'root'}).split('.')[1]}.{signature}",
+        "an attacker's key": attacker({}),
+        "its own key in the header": attacker({"jwk": own_jwk}),
+        "a key set to fetch": attacker({"jku": "https://evil.example/keys"}),
+        "certificates to fetch": attacker({"x5u": "https://evil.example/cert", "x5c": ["MIIB"]}),
+        "what is not understood, marked critical": issuer.token(algorithm="RS256", headers={"crit": ["exp"]}),
+        "detached": unsigned({"alg": "RS256", "kid": "one", "b64": False, "crit": ["b64"]}, claims, b"x"),
+        "an id token for logging out": issuer.token(algorithm="RS256", headers={"typ": "logout+jwt"}),
+        "a type that is no string": unsigned({"alg": "RS256", "typ": 1, "kid": "one"}, claims, b"x"),
+        "another issuer": issuer.token(algorithm="RS256", iss="https://evil.example"),
+        "another issuer that is trusted": issuer.token(algorithm="RS256", iss=elsewhere),
+        "the built-in issuer": issuer.token(algorithm="RS256", iss="kvern", aud="kvern"),
+        "almost the issuer": issuer.token(algorithm="RS256", iss=issuer.url + "/"),
+        "no issuer": issuer.token(algorithm="RS256", iss=None),
+        "an issuer that is a list": unsigned({"alg": "RS256", "kid": "one"}, {**claims, "iss": [issuer.url]}, b"x"),
+        "another audience": issuer.token(algorithm="RS256", aud="api://other"),
+        "two audiences in one word": issuer.token(algorithm="RS256", aud=f"other {AUDIENCE}"),
+        "no audience": issuer.token(algorithm="RS256", aud=None),
+        "an audience that is a map": issuer.token(algorithm="RS256", aud={AUDIENCE: 1}),
+        "expired": issuer.token(algorithm="RS256", exp=claims["iat"] - 11),
+        "expired in 1970": issuer.token(algorithm="RS256", exp=0),
+        "no end": issuer.token(algorithm="RS256", exp=None),
+        "an end that is no number": issuer.token(algorithm="RS256", exp="tomorrow"),
+        "an end that is true": issuer.token(algorithm="RS256", exp=True),
+        "an end without end": issuer.token(algorithm="RS256", exp=float("inf")),
+        "an end far too late": issuer.token(algorithm="RS256", exp=10**30),
+        "not valid yet": issuer.token(algorithm="RS256", nbf=claims["iat"] + 60),
+        "issued in the future": issuer.token(algorithm="RS256", iat=claims["iat"] + 60),
+        "no subject": issuer.token(algorithm="RS256", sub=None),
+        "an empty subject": issuer.token(algorithm="RS256", sub=""),
+        "a subject that is a number": issuer.token(algorithm="RS256", sub=7),
+        "a subject that is too long": issuer.token(algorithm="RS256", sub="a" * 256),
+        "too many groups": issuer.token(algorithm="RS256", groups=[str(n) for n in range(1001)]),
+        "huge": issuer.token(algorithm="RS256", filler="a" * 20_000),
+        "a header of depth": coded(b"[" * 5000) + f".{body}.x",
+        "claims of depth": f"{head}.{coded(b'{"iss":' * 2000)}.x",
+        "two parts": f"{head}.{body}",
+        "five parts, as encrypted ones have": f"{good}.x.y",
+        "words": "let.me.in",
+        "nothing": "..",
+        "no base64": "ä.ö.ü",
+    }
+    wrong_kids: list[Any] = [
+        "../../../../dev/null",
+        "/proc/self/environ",
+        "one' OR '1'='1",
+        "x'; DROP TABLE clients;--",
+        "one\x00",
+        "",
+        "k" * 257,
+        "k" * 9000,
+        ["one"],
+        {"kid": "one"},
+        7,
+        True,
+    ]
+    for kid in wrong_kids:
+        header = {"alg": "RS256", "typ": "JWT", "kid": kid}
+        signing_input = unsigned(header, claims).rpartition(".")[0]
+        made = jwt.get_algorithm_by_name("RS256").sign(signing_input.encode(), key_for("RS256"))
+        corpus[f"key id {str(kid)[:40]!r}"] = f"{signing_input}.{unsigned({}, {}, made).rpartition('.')[2]}"
+    return good, corpus
