@@ -18,6 +18,7 @@ from kvern.service.clock import FakeClock
 from kvern.service.oidc_http import Reply, UnreachableIssuerError
 
 AUDIENCE = "api://kvern"
+_DEEP = b'{"iss":' * 2000
 
 
 def key_for(algorithm: str, name: str = "one") -> Any:
@@ -231,7 +232,7 @@ def bad_tokens(issuer: FakeIssuer, elsewhere: str) -> tuple[str, dict[str, str]]
         "too many groups": issuer.token(algorithm="RS256", groups=[str(n) for n in range(1001)]),
         "huge": issuer.token(algorithm="RS256", filler="a" * 20_000),
         "a header of depth": coded(b"[" * 5000) + f".{body}.x",
-        "claims of depth": f"{head}.{coded(b'{"iss":' * 2000)}.x",
+        "claims of depth": f"{head}.{coded(_DEEP)}.x",
         "two parts": f"{head}.{body}",
         "five parts, as encrypted ones have": f"{good}.x.y",
         "words": "let.me.in",
