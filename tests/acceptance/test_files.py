@@ -457,7 +457,7 @@ class TestFacts:
         }
         for query, expected in queries.items():
             assert [file["id"] for file in items(api.get(f"/files?{query}"))] == expected
-        for query in ("uploaded=yes", "metadata=x", "minCreatedTime=x", "dataSetIds=1"):
+        for query in ("uploaded=yes", "uploaded=null", "metadata=x", "minCreatedTime=x", "dataSetIds=1"):
             refused(api.get(f"/files?{query}"), 400)
 
     def test_lists_come_page_by_page_and_in_parts(self, api: Api) -> None:

@@ -22,6 +22,11 @@ from kvern.wire.errors import InvalidError, NotFoundError
 _TRIES = 3
 """How often a download that loses its bytes to a new upload is begun again."""
 
+_TEXTS = ("name", "externalIdPrefix", "directoryPrefix", "mimeType", "source")
+_VALUES = ("uploaded", "metadata", "dataSetIds", "assetIds")
+_TIMES = ("createdTime", "lastUpdatedTime", "uploadedTime", "sourceCreatedTime", "sourceModifiedTime")
+"""Keys of a filter in a query: as they stand, as JSON, and as ranges."""
+
 
 class FileRoutes:
     def __init__(self, service: Service) -> None:
@@ -95,7 +100,7 @@ class FileRoutes:
         await self._files.delete(ask.who, ask.body.items, ignore_unknown=bool(ask.body.ignore_unknown_ids))
         return Answer(Empty())
 
-    @answers(Page[wire.File], 200, "limit", "cursor")
+    @answers(Page[wire.File], 200, *_TEXTS, "uploaded", "limit", "cursor")
     async def list(self, ask: Ask[None]) -> Answer:
         params = ask.request.query_params
         query = wire.FileQuery(filter=_filter(params), limit=ask.limit(100), cursor=params.get("cursor"))
@@ -174,11 +179,6 @@ def _parts(ask: Ask[Any]) -> int:
     return parts
 
 
-_TEXTS = ("name", "externalIdPrefix", "directoryPrefix", "mimeType", "source")
-_VALUES = ("uploaded", "metadata", "dataSetIds", "assetIds")
-_TIMES = ("createdTime", "lastUpdatedTime", "uploadedTime", "sourceCreatedTime", "sourceModifiedTime")
-
-
 def _filter(params: QueryParams) -> wire.FileFilter:
     """The filter that a query string states: values of JSON, and ranges as `minCreatedTime` and `maxCreatedTime`.
 
@@ -189,10 +189,10 @@ def _filter(params: QueryParams) -> wire.FileFilter:
     try:
         for name in _VALUES:
             if name in params:
-                stated[name] = msgspec.json.decode(params[name])
+                stated[name] = _value(params[name])
         for name in _TIMES:
             ends = {end: f"{end}{name[0].upper()}{name[1:]}" for end in ("min", "max")}
-            span = {end: msgspec.json.decode(params[key]) for end, key in ends.items() if key in params}
+            span = {end: _value(params[key]) for end, key in ends.items() if key in params}
             if span:
                 stated[name] = span
         if "dataSetIds" in stated:
@@ -200,3 +200,10 @@ def _filter(params: QueryParams) -> wire.FileFilter:
         return msgspec.convert(stated, type=wire.FileFilter)
     except (msgspec.MsgspecError, TypeError) as error:
         raise InvalidError(f"Expected a good filter in the query: {error}") from error
+
+
+def _value(text: str) -> Any:
+    value = msgspec.json.decode(text)
+    if value is None:
+        raise TypeError("a value is null")
+    return value

@@ -35,6 +35,15 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999},
     },
     "overwrite": {"description": "Replace the file of the same external id.", "schema": _TRUTH},
+    "name": {"description": "Only files of this name.", "schema": {"type": "string"}},
+    "externalIdPrefix": {
+        "description": "Only what has an external id that begins so.",
+        "schema": {"type": "string", "maxLength": 255},
+    },
+    "directoryPrefix": {"description": "Only files whose directory begins so.", "schema": {"type": "string"}},
+    "mimeType": {"description": "Only files of this type.", "schema": {"type": "string"}},
+    "source": {"description": "Only files from this source.", "schema": {"type": "string"}},
+    "uploaded": {"description": "Only files with content, or without.", "schema": _TRUTH},
     "parts": {
         "description": "How many parts the content comes in; needed.",
         "schema": {"type": "integer", "minimum": 1, "maximum": PARTS_MOST},
