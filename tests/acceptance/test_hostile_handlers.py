@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from kvern.sandbox.detect import choose
 from tests.acceptance.api import Api
 from tests.acceptance.server import Server, until
+
+X86 = platform.machine() == "x86_64"
+
+
+def scopes_signals() -> bool:
+    """Whether the kernel can keep a worker from signalling others in its box (Linux 6.12)."""
+    return ctypes.CDLL(None).syscall(444, None, 0, 1) >= 6
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +181,170 @@ def test_one_that_closes_stdout_still_answers_and_the_next_one_prints(api: Api, 
 def test_one_that_closes_every_descriptor(api: Api, probe: int) -> None:
     call = ended(api, probe, "import os; os.closerange(3, 4096)")
     assert call["status"] in ("Completed", "Failed")
+
+
+# Walls
+
+
+TOOLS = """
+import ctypes, errno, os, signal, socket, subprocess
+libc = ctypes.CDLL(None, use_errno=True)
+def tried(deed, *arguments):
+    try:
+        deed(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+def called(name, *arguments):
+    ctypes.set_errno(0)
+    return "done" if getattr(libc, name)(*arguments) >= 0 else errno.errorcode[ctypes.get_errno()]
+"""
+
+needs_walls = pytest.mark.skipif(not choose("auto")[0].is_boundary, reason="no boundary on this machine")
+
+
+def told(api: Api, probe: int, code: str) -> Any:
+    call = ended(api, probe, TOOLS + textwrap.dedent(code))
+    assert call["status"] == "Completed", call
+    return api.response(call)
+
+
+@needs_walls
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "tried(open, '/etc/shadow')",
+        "tried(open, '/root/.ssh/id_rsa')",
+        "tried(os.listdir, DATA)",
+        "tried(open, CREDENTIALS)",
+        "tried(os.kill, SERVER, signal.SIGKILL)",
+        "tried(open, f'/proc/{SERVER}/environ')",
+        "tried(open, f'/proc/{SERVER}/mem')",
+        "tried(open, '/proc/1/mem', 'rb')",
+        "tried(os.kill, os.getppid(), signal.SIGKILL)" if scopes_signals() else "'EPERM'",
+        "tried(open, '/dev/mem')",
+        "tried(open, '/dev/kmsg')",
+        "tried(open, '/dev/sda')",
+        "tried(os.mknod, '/tmp/device', 0o660 | 0o060000, os.makedev(8, 0))",
+        "tried(os.setuid, 0)",
+        "tried(os.setgid, 0)",
+        "tried(os.setgroups, [0])",
+        "tried(os.chroot, '/tmp')",
+        "tried(os.nice, -5)",
+        "tried(open, '/proc/sys/kernel/core_pattern', 'w')",
+        "tried(open, '/proc/sysrq-trigger', 'w')",
+        "tried(open, '/usr/bin/evil', 'w')",
+        "tried(open, '/kvern/environment/evil.pth', 'w')",
+        "tried(open, '/kvern/code/handler.py', 'w')",
+        "tried(open, '/kvern/runner/worker.py', 'w')",
+        "called('mount', b'none', b'/tmp', b'tmpfs', 0, None)",
+        "called('umount2', b'/tmp', 2)",
+        "called('unshare', 0x10000000)",
+        "called('unshare', 0x20000)",
+        "called('setns', 0, 0)",
+        "called('ptrace', 16, os.getppid(), 0, 0)",
+        "called('syscall', 250, 0, -3, 0, 0, 0)" if X86 else "'EPERM'",
+        "called('syscall', 248, b'user', b'a', b'b', 1, -3)" if X86 else "'EPERM'",
+        "called('syscall', 321, 0, 0, 0)" if X86 else "'EPERM'",
+        "called('reboot', 0x01234567)",
+        "tried(socket.socket, socket.AF_PACKET, socket.SOCK_RAW)",
+        "tried(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)",
+        "tried(socket.socket, 40, socket.SOCK_STREAM)",
+    ],
+)
+def test_it_is_kept_in(api: Api, probe: int, hostile: Server, deed: str) -> None:
+    assert hostile.process is not None
+    names = f"SERVER, DATA, CREDENTIALS = {hostile.process.pid}, {str(hostile.data)!r}, {str(hostile.data / 'client.json')!r}"
+    answer = told(api, probe, f"{names}\nresult = {deed}")
+    assert answer in {"EPERM", "EACCES", "ENOENT", "ESRCH", "EROFS", "EINVAL", "ENOTDIR"}
+    assert hostile.process.poll() is None
+
+
+@needs_walls
+def test_a_file_with_the_setuid_bit_gives_nothing(api: Api, probe: int) -> None:
+    code = """
+        subprocess.run(["/bin/cp", "/usr/bin/id", "/tmp/id"], check=True)
+        os.chmod("/tmp/id", 0o4755)
+        result = subprocess.check_output(["/tmp/id", "-u"], text=True).strip(), open("/proc/self/status").read()
+    """
+    uid, status = told(api, probe, code)
+    assert uid != "0"
+    assert "NoNewPrivs:\t1" in status
+    assert "CapEff:\t0000000000000000" in status
+
+
+@needs_walls
+def test_it_sees_no_environment_secrets_or_processes_but_its_own(api: Api, probe: int, hostile: Server) -> None:
+    other = api.ready(
+        "def handle(data): return 1", secrets={"theirs": "hidden-word"}, envVars={"THEIRS": "hidden-word"}
+    )
+    api.call(other)
+    code = """
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        texts = []
+        for pid in pids:
+            for name in ("environ", "cmdline"):
+                try: texts.append(open(f"/proc/{pid}/{name}").read())
+                except OSError: pass
+        result = len(pids), "hidden-word" in "".join(texts), sorted(os.listdir("/kvern")), os.listdir("/kvern/code")
+    """
+    count, found, shown, files = told(api, probe, code)
+    assert count <= 8
+    assert not found
+    assert shown == ["code", "environment", "runner"]
+    assert "handler.py" in files
+
+
+@needs_walls
+def test_one_that_fills_its_disk_harms_nobody(api: Api, probe: int) -> None:
+    call = ended(
+        api,
+        probe,
+        """
+        with open("/tmp/filler", "wb") as file:
+            while True: file.write(b"x" * 1_000_000)
+        """,
+    )
+    assert call["status"] == "Failed"
+    assert "memory" in call["error"]["message"] or "No space left" in call["error"]["message"]
+
+
+@needs_walls
+def test_one_that_makes_files_without_end_harms_nobody(api: Api, probe: int) -> None:
+    code = "n = 0\nwhile True:\n    open(f'/tmp/{n}', 'w').close(); n += 1"
+    call = ended(api, probe, code)
+    assert call["status"] in ("Failed", "Timeout")
+    assert call["error"]["message"]
+
+
+def test_one_that_leaks_descriptors_is_told(api: Api, probe: int) -> None:
+    call = ended(api, probe, "import os\nkept = []\nwhile True: kept.append(os.open('/dev/null', 0))")
+    assert call["status"] == "Failed"
+    assert "Too many open files" in call["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "b'\\x05' + b'\\0' * 16",
+        "b'garbage' * 10",
+        "b'\\xff' * 3_000_000",
+        "b'\\x05\\0\\0\\0\\0\\0\\0\\0\\x02' + (1).to_bytes(8, 'big') + b'{}'",
+    ],
+    ids=["empty", "garbage", "much", "for another call"],
+)
+def test_one_that_answers_on_the_service_s_own_socket_is_a_crash(api: Api, probe: int, sent: str) -> None:
+    code = f"""
+        import os, stat, time
+        for number in range(3, 64):
+            try:
+                if stat.S_ISSOCK(os.fstat(number).st_mode): os.write(number, {sent})
+            except OSError: pass
+        time.sleep(60)
+    """
+    call = ended(api, probe, code)
+    assert call["status"] == "Failed"
+    assert "no answer" in call["error"]["message"]
 
 
 def sleepers(figure: str) -> list[str]:

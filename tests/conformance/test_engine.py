@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -176,6 +178,11 @@ def processes_with(word: str) -> list[int]:
                 if word.encode() in text:
                     found.append(int(entry.name))
     return found
+
+
+def keeps_workers_apart(bench: Bench) -> bool:
+    """Whether a worker can be kept from signalling others in its box: in a boundary, from Linux 6.12 on."""
+    return bench.sandbox.is_boundary and ctypes.CDLL(None).syscall(444, None, 0, 1) >= 6
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -644,6 +651,11 @@ async def test_a_call_that_kills_its_parent_harms_no_call_that_waits(bench: Benc
             time.sleep(60)
     """
     function = bench.function(source)
+    if keeps_workers_apart(bench):
+        result = await bench.call(function)
+        assert result.verdict is Verdict.RAISED
+        assert "PermissionError" in result.outcome.message
+        return
     bad = [asyncio.create_task(bench.call(function)) for _ in range(2)]
     good = [asyncio.create_task(bench.call(function, {"behave": True})) for _ in range(6)]
     for task in bad:
@@ -665,7 +677,8 @@ async def test_a_stopped_zygote_holds_nothing_up_for_long(bench: Bench, monkeypa
             time.sleep(60)
     """
     function = bench.function(source)
-    assert (await bench.call(function, timeout=0.3)).verdict is Verdict.TIMED_OUT
+    expected = Verdict.RAISED if keeps_workers_apart(bench) else Verdict.TIMED_OUT
+    assert (await bench.call(function, timeout=0.3)).verdict is expected
     await bench.goes_on(function)
 
 
@@ -1446,6 +1459,181 @@ async def test_what_limits_are_in_force_is_told(bench: Bench) -> None:
     told = bench.engine.capabilities()
     assert told["sandbox"].startswith(bench.sandbox.name)
     assert {"memory", "processes", "cpu", "open files", "file size"} <= set(told)
+
+
+# Walls
+
+
+@pytest.fixture
+def boxed(bench: Bench) -> Bench:
+    if not bench.sandbox.is_boundary:
+        pytest.skip("no boundary")
+    return bench
+
+
+RUN = """
+    import ctypes, errno, os, signal, socket, subprocess, sys, time
+    def tried(deed):
+        try: return deed() or "done"
+        except OSError as error: return errno.errorcode[error.errno]
+    def handle(data):
+        if data.get("behave"): return "well"
+        scope = dict(globals())
+        exec(data["code"], scope)
+        return scope["result"]
+"""
+
+
+async def probe(bench: Bench, code: str, **settings: Any) -> Any:
+    return (await bench.call(bench.function(RUN, **settings), {"code": textwrap.dedent(code)})).value
+
+
+async def test_a_sibling_and_the_zygote_can_be_neither_signalled_nor_looked_into(boxed: Bench) -> None:
+    if not keeps_workers_apart(boxed):
+        pytest.skip("this kernel has no scopes for signals")
+    function = boxed.function(RUN, secrets={"key": "sibling-secret"})
+    lines: list[LogLine] = []
+    order = boxed.order({"code": "print(os.getpid()); time.sleep(60)"}, lines)
+    sibling = asyncio.create_task(boxed.engine.run(function, order))
+    await until(lambda: bool(lines))
+    code = f"""
+result = []
+for pid in ({lines[0].message}, os.getppid()):
+    told = []
+    for number in (0, 9, 19): told.append(tried(lambda: os.kill(pid, number)))
+    for name in ("mem", "environ"): told.append(tried(lambda: open(f"/proc/{{pid}}/{{name}}", "rb").read(10)))
+    told.append(tried(lambda: os.readlink(f"/proc/{{pid}}/fd/0")))
+    result.append(told)
+"""
+    told = await boxed.call(function, {"code": code})
+    assert told.value == [["EPERM", "EPERM", "EPERM", "EACCES", "EACCES", "EACCES"]] * 2
+    assert await boxed.engine.cancel(order.call_id)
+    assert (await sibling).verdict is Verdict.CANCELLED
+
+
+async def test_a_worker_may_still_signal_what_it_started(boxed: Bench) -> None:
+    code = "p = subprocess.Popen(['/bin/sleep', '60']); p.terminate(); result = p.wait()"
+    assert await probe(boxed, code) == -15
+
+
+async def test_no_function_sees_anothers_files_or_processes(boxed: Bench) -> None:
+    other = boxed.function("import time\ndef handle(data): print(1); time.sleep(60)", files={"plan.txt": "x"})
+    lines: list[LogLine] = []
+    order = boxed.order({}, lines)
+    running = asyncio.create_task(boxed.engine.run(other, order))
+    await until(lambda: bool(lines))
+    code = f"""
+        paths = ["/etc/shadow", {str(other.code / "plan.txt")!r}, {str(boxed.folder)!r}, "/proc/{os.getpid()}/environ"]
+        result = [os.path.exists(path) for path in paths] + [len([n for n in os.listdir("/proc") if n.isdigit()]) < 6]
+    """
+    assert await probe(boxed, code) == [False, False, False, False, True]
+    await boxed.engine.cancel(order.call_id)
+    await running
+
+
+async def test_nothing_that_functions_share_can_be_changed(boxed: Bench) -> None:
+    code = """
+        site = next(path for path in sys.path if "site-packages" in path)
+        result = [tried(lambda: os.chmod(site, 0o777))]
+        for path in (site + "/json.py", "/kvern/code/handler.py", "/kvern/runner/worker.py", os.path.realpath(sys.executable)):
+            result.append(tried(lambda: open(path, "w")))
+    """
+    assert set(await probe(boxed, code)) <= {"EROFS", "ETXTBSY"}
+
+
+async def test_a_worker_has_no_descriptors_but_its_own(boxed: Bench) -> None:
+    code = """
+        result = []
+        for name in os.listdir("/proc/self/fd"):
+            try: result.append(os.readlink(f"/proc/self/fd/{name}").partition(":")[0])
+            except OSError: pass
+    """
+    kinds = await probe(boxed, code)
+    assert set(kinds) <= {"/dev/null", "pipe", "socket"}
+    assert kinds.count("socket") == 1
+
+
+async def test_tmp_is_emptied_when_the_last_worker_has_gone(bench: Bench) -> None:
+    source = """
+        import os, tempfile, pathlib
+        def handle(data):
+            if data.get("behave"): return "well"
+            folder = pathlib.Path(tempfile.gettempdir())
+            found = sorted(path.name for path in folder.iterdir())
+            (folder / "deep" / "er").mkdir(parents=True); (folder / "deep" / "file").write_text("x")
+            (folder / "link").symlink_to("/usr")
+            for n in range(data.get("many", 0)): (folder / str(n)).touch()
+            os._exit(found != [])
+    """
+    function = bench.function(source)
+    for many in (0, 3000, 0):
+        result = await bench.call(function, {"many": many})
+        assert "os._exit(0)" in result.outcome.message, "it was empty"
+    await bench.goes_on(function)
+
+
+async def test_tmp_has_a_size_and_filling_it_harms_nobody(boxed: Bench) -> None:
+    code = """
+        def fill():
+            with open("/tmp/file", "wb") as file:
+                for _ in range(1000): file.write(b"x" * 1_000_000)
+        result = [tried(fill), os.unlink("/tmp/file")]
+    """
+    engine = LocalEngine(boxed.sandbox, boxed.folder / "small", allowance=Allowance(tmp_size=20 * MEGA))
+    await engine.start()
+    bench = Bench(engine, boxed.environment, boxed.folder, boxed.sandbox, boxed.numbers)
+    assert (await probe(bench, code))[0] == "ENOSPC"
+    await engine.stop()
+
+
+async def test_one_that_makes_files_without_end_is_contained(boxed: Bench) -> None:
+    code = """
+        n = 0
+        while True:
+            open(f"/tmp/{n}", "w").close(); n += 1
+    """
+    function = boxed.function(RUN, memory=100 * MEGA)
+    result = await boxed.call(function, {"code": textwrap.dedent(code)}, timeout=3)
+    assert result.verdict in {Verdict.OUT_OF_MEMORY, Verdict.TIMED_OUT, Verdict.RAISED}
+    assert "MB" in result.outcome.message or "No space" in result.outcome.message
+    await boxed.goes_on(function)
+
+
+async def test_one_that_leaks_descriptors_is_told_its_limit(bench: Bench) -> None:
+    source = """
+        import os
+        kept = []
+        def handle(data):
+            if data.get("behave"): return "well"
+            while True: kept.append(os.open("/dev/null", os.O_RDONLY))
+    """
+    result = await bench.call(source)
+    assert result.verdict is Verdict.RAISED
+    assert "Too many open files" in result.outcome.message
+    await bench.goes_on()
+
+
+async def test_without_network_there_is_a_loopback_and_nothing_else(boxed: Bench) -> None:
+    engine = LocalEngine(boxed.sandbox, boxed.folder / "none", network="none")
+    await engine.start()
+    bench = Bench(engine, boxed.environment, boxed.folder, boxed.sandbox, boxed.numbers)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = f"""
+            own = socket.create_server(("127.0.0.1", 0))
+            result = [
+                tried(lambda: socket.create_connection(("127.0.0.1", {server.getsockname()[1]}), 5)),
+                tried(lambda: socket.create_connection(("192.0.2.1", 80), 5)),
+                socket.create_connection(own.getsockname(), 5).getpeername()[0],
+                [name for _, name in socket.if_nameindex()],
+            ]
+        """
+        assert await probe(bench, code) == ["ECONNREFUSED", "ENETUNREACH", "127.0.0.1", ["lo"]]
+    await engine.stop()
+
+
+def test_no_boundary_can_keep_functions_off_the_network(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'plain' is no boundary"):
+        LocalEngine(Plain(), tmp_path, network="none")
 
 
 # A server that is killed

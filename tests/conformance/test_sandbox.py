@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,8 +16,10 @@ from typing import Any
 import pytest
 
 from kvern.sandbox import Box, Mount, Sandbox
+from kvern.sandbox.bubblewrap import Bubblewrap
 from kvern.sandbox.detect import choose
 from kvern.sandbox.plain import Plain
+from kvern.sandbox.seccomp import MACHINES, MISSING
 
 CHOSEN, WHY = choose("auto")
 ENV = {"PATH": "/usr/bin:/bin"}
@@ -219,3 +223,88 @@ def _until_dead(word: str) -> None:
     deadline = time.monotonic() + 5
     while _alive(word):
         assert time.monotonic() < deadline, "something in the box is still alive"
+
+
+# System calls that a box may not make
+
+
+CALLS = """
+import ctypes, errno, json, platform, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    ctypes.set_errno(0)
+    result = libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, (*arguments, *[0] * (6 - len(arguments)))))
+    return errno.errorcode[ctypes.get_errno()] if result < 0 else "done"
+def opened(*arguments):
+    try: socket.socket(*arguments).close()
+    except OSError as error: return errno.errorcode[error.errno]
+    return "done"
+numbers = json.loads(sys.argv[1])
+print(json.dumps({
+    "clone": call(numbers.pop("clone"), 0x10000000 | 17),
+    **{name: call(number) for name, number in numbers.items()},
+    "packet": opened(17, socket.SOCK_RAW, 3),
+    "raw": opened(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
+    "netlink": opened(16, socket.SOCK_RAW, 12),
+    "route": opened(16, socket.SOCK_RAW, 0),
+    "tcp": opened(socket.AF_INET, socket.SOCK_STREAM),
+}))
+"""
+
+
+def test_the_kernel_is_out_of_reach(boundary: Sandbox) -> None:
+    machine = MACHINES.get(platform.machine())
+    if machine is None or not isinstance(boundary, Bubblewrap) or not boundary.is_filtered:
+        pytest.skip("no filter of system calls on this machine")
+    numbers = {
+        name: number for name, number in machine.numbers.items() if name not in {"socket", "ioctl", "personality"}
+    }
+    prefix = Path(sys.base_prefix)
+    argv = [str(Path(sys.executable).resolve()), "-I", "-c", CALLS, json.dumps(numbers)]
+    box = Box(argv=argv, env=ENV, mounts=[Mount(prefix, str(prefix))])
+    told = json.loads(subprocess.check_output(boundary.command(box), env=dict(box.env), text=True))
+    assert told.pop("tcp") == told.pop("route") == "done"
+    assert {name for name, how in told.items() if how == "ENOSYS"} == MISSING
+    assert {how for name, how in told.items() if name not in MISSING} == {"EPERM"}
+
+
+def test_without_network_only_a_loopback_is_there(boundary: Sandbox) -> None:
+    assert "lo:" in run(boundary, "cat /proc/net/dev", network=False)
+    assert run(boundary, "tail -n +3 /proc/net/dev | wc -l", network=False).strip() == "1"
+
+
+def test_a_box_may_have_a_tmp_of_its_own_size(boundary: Sandbox) -> None:
+    assert int(run(boundary, "df -k /tmp | tail -1", tmp_size=4 << 20).split()[1]) == 4096
+
+
+@pytest.mark.parametrize("taken", [[9], [8, 9], [3, 4, 5, 6, 7]])
+def test_the_filter_takes_no_descriptor_that_is_passed(boundary: Sandbox, taken: list[int]) -> None:
+    box = Box(argv=["/bin/true"], env=ENV, pass_fds=taken)
+    argv = boundary.command(box)
+    if "--seccomp" in argv:
+        assert int(argv[argv.index("--seccomp") + 1]) not in taken
+
+
+# Where the server runs as root, code in a box is the owner of what belongs to the machine
+
+
+def test_nothing_of_the_machine_can_be_written(boundary: Sandbox) -> None:
+    script = """
+        find /proc /etc -path '/proc/[0-9]*' -prune -o -type f -print | while read file; do
+            (true 3>>"$file") 2>/dev/null && echo "$file"
+        done
+        true
+    """
+    assert run(boundary, script) == ""
+
+
+def test_the_mode_of_the_machines_devices_is_kept(boundary: Sandbox) -> None:
+    script = """
+        for name in null zero full random urandom tty; do chmod 666 /dev/$name 2>/dev/null && echo $name; done
+        echo x > /dev/null && head -c 4 /dev/urandom | wc -c
+    """
+    assert run(boundary, script) == "4\n"
+
+
+def test_what_tells_of_the_kernels_inside_is_empty(boundary: Sandbox) -> None:
+    assert run(boundary, "cat /proc/kallsyms /proc/keys /proc/timer_list /proc/slabinfo 2>/dev/null; true") == ""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from kvern.build.revision import Revision
 from kvern.engine import HandlerError, Order, Outcome, Verdict
@@ -33,6 +35,10 @@ class LocalEngine:
         terms: how hosts behave.
         allowance: what one worker may use beside the memory and cores of its function.
         control_groups: whether to use control groups where they can be had.
+        network: whether functions may reach the network: `allow`, or `none` of it, the service itself included.
+
+    Raises:
+        ValueError: functions are to be kept off the network, and the sandbox is no boundary.
     """
 
     def __init__(
@@ -43,12 +49,18 @@ class LocalEngine:
         allowance: Allowance | None = None,
         *,
         control_groups: bool = True,
+        network: Literal["allow", "none"] = "allow",
     ) -> None:
+        if network == "none" and not sandbox.is_boundary:
+            raise ValueError(
+                f"the sandbox {sandbox.name!r} is no boundary, so it cannot keep functions off the network"
+            )
         self._sandbox = sandbox
         self._folder = folder
         self._terms = terms or Terms()
         hierarchy = cgroups.find() if control_groups else None
-        self._limits = Limits(allowance or Allowance(), hierarchy)
+        allowance = allowance or Allowance()
+        self._limits = Limits(replace(allowance, network=allowance.network and network == "allow"), hierarchy)
         self._hosts: dict[str, Host] = {}
         self._left: dict[str, dict[str, str]] = {}  # by revision: packages that no zygote of it can have, and why
         self._calls: dict[int, Host] = {}

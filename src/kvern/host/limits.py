@@ -21,11 +21,15 @@ class Allowance:
         pids: processes and threads at a time.
         open_files: descriptors at a time, in each process.
         file_size: bytes that one file may have.
+        tmp_size: bytes that all workers of a host may have in /tmp, and as many in /dev/shm.
+        network: whether they may reach the network.
     """
 
     pids: int = 512
     open_files: int = 4096
     file_size: int = 2048 * MEBI
+    tmp_size: int = 512 * MEBI
+    network: bool = True
 
 
 class Limits:

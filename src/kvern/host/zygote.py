@@ -132,6 +132,8 @@ class Zygote:
             mounts=mounts,
             workdir=temporary,
             pass_fds=(theirs.fileno(),),
+            network=limits.allowance.network,
+            tmp_size=limits.allowance.tmp_size,
         )
         self._mark = box.env[MARK]
         self._seat = limits.seat(revision.memory, revision.cpu)
@@ -271,6 +273,7 @@ class Zygote:
             "env": dict(self._revision.env_vars),
             "left": list(self._left),
             "rlimits": rlimits,
+            "scratch": ["/tmp", "/dev/shm"] if self._sandbox.is_boundary else [str(self._folder)],
         }
         file = os.memfd_create("plan", os.MFD_CLOEXEC)
         try:

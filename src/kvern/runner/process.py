@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+import struct
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PR_GET_NO_NEW_PRIVS = 39
+
+LANDLOCK_CREATE_RULESET = 444
+LANDLOCK_RESTRICT_SELF = 446
+LANDLOCK_SCOPES = 0b11
+"""LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET and LANDLOCK_SCOPE_SIGNAL (Linux 6.12)."""
 
 try:
     import ctypes
@@ -30,6 +37,24 @@ def be_subreaper() -> bool:
 def die_with_parent(signal: int) -> bool:
     """Have the kernel send `signal` to this process when its parent dies."""
     return prctl(PR_SET_PDEATHSIG, signal)
+
+
+def keep_to_itself() -> bool:
+    """Have the kernel keep this process, and those that it starts, from others in its box (landlock(7)).
+
+    It can then neither signal nor trace a process that it did not start, nor look into one by way of /proc, nor reach
+    an abstract socket of one. False where the kernel cannot do that, and outside of a box, where nothing is held.
+    """
+    if _libc is None or _libc.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1:
+        return False
+    attributes = struct.pack("=QQQ", 0, 0, LANDLOCK_SCOPES)
+    rules = _libc.syscall(LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
+    if rules < 0:
+        return False
+    try:
+        return _libc.syscall(LANDLOCK_RESTRICT_SELF, rules, 0) == 0
+    finally:
+        os.close(rules)
 
 
 def lower(name: str, limit: int) -> None:

@@ -16,7 +16,7 @@ from . import call, frames
 from .handler import Handler, NotLoaded, load
 from .output import Output
 from .preload import reseed
-from .process import be_subreaper, die_with_parent, lower
+from .process import be_subreaper, die_with_parent, keep_to_itself, lower
 
 
 def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoReturn:
@@ -32,6 +32,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
     be_subreaper()
     if die_with_parent(signal.SIGKILL) and os.getppid() != parent:
         os._exit(0)
+    keep_to_itself()
     output.lead_to(log)
     faulthandler.enable(file=2, all_threads=False)
     os.register_at_fork(after_in_child=lambda: os.close(control.detach()) if control.fileno() >= 0 else None)

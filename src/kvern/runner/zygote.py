@@ -28,6 +28,9 @@ from .frames import LOST
 from .output import Output
 from .process import be_subreaper, children, lower
 
+SWEEP_MOST = 2000
+"""Files that the zygote removes itself, in which time it can fork no worker."""
+
 
 class Plan:
     """What the server wants a zygote to be. See `kvern.host.zygote`, which makes it.
@@ -38,14 +41,24 @@ class Plan:
         env: environment variables that packages may look at when they are loaded.
         left: modules not to load here; `*` for none at all.
         rlimits: the limits of this process, by name.
+        scratch: folders for temporary files, emptied whenever the last worker has gone.
     """
 
-    def __init__(self, code: str, handler: str, env: dict[str, str], left: list[str], rlimits: dict[str, int]) -> None:
+    def __init__(
+        self,
+        code: str,
+        handler: str,
+        env: dict[str, str],
+        left: list[str],
+        rlimits: dict[str, int],
+        scratch: list[str],
+    ) -> None:
         self.code = code
         self.handler = handler
         self.env = env
         self.left = left
         self.rlimits = rlimits
+        self.scratch = scratch
 
 
 def serve(descriptor: int) -> NoReturn:
@@ -80,7 +93,10 @@ def serve(descriptor: int) -> NoReturn:
         for ready, _ in poll.poll():
             if ready == wake_read:
                 os.read(wake_read, 4096)
+                busy = bool(workers)
                 reap(control, workers)
+                if busy and not workers and not all(map(empty, plan.scratch)):
+                    end(workers)
                 continue
             request, passed = next_request(control)
             if request is None:
@@ -183,6 +199,27 @@ def reap(control: socket.socket, workers: dict[int, int]) -> None:
     for pid in children():
         if pid not in workers:
             kill(pid)
+
+
+def empty(folder: str) -> bool:
+    """Remove what is in `folder`; False when that is more than a moment's work, and the box must be made anew."""
+    left = SWEEP_MOST
+    try:
+        for parent, folders, files in os.walk(folder, topdown=False):
+            left -= len(files) + len(folders)
+            if left < 0:
+                return False
+            for name in files:
+                os.unlink(os.path.join(parent, name))  # noqa: PTH108, PTH118
+            for name in folders:
+                path = os.path.join(parent, name)  # noqa: PTH118
+                if os.path.islink(path):  # noqa: PTH114
+                    os.unlink(path)  # noqa: PTH108
+                else:
+                    os.rmdir(path)  # noqa: PTH106
+    except (OSError, RecursionError):
+        return False
+    return True
 
 
 def report(control: socket.socket, message: dict[str, object]) -> None:

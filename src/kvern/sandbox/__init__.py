@@ -37,6 +37,9 @@ class Box:
         mounts: what is shown beside the system's own read-only folders.
         workdir: the folder in which the command starts, as the box sees it.
         pass_fds: descriptors of the server that stay open in the command; all others are closed.
+        network: whether it may reach the network; without, there is a loopback of its own and nothing else. Only a
+            boundary can keep it off.
+        tmp_size: bytes that /tmp may hold, and as many /dev/shm; None for the sandbox's own default.
     """
 
     argv: Sequence[str]
@@ -44,6 +47,8 @@ class Box:
     mounts: Sequence[Mount] = ()
     workdir: str = "/tmp"
     pass_fds: Sequence[int] = field(default=())
+    network: bool = True
+    tmp_size: int | None = None
 
 
 class Sandbox(Protocol):

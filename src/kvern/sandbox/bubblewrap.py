@@ -1,10 +1,16 @@
-"""The bubblewrap sandbox: own user, mount, pid, ipc, uts and cgroup namespaces, no capabilities, a read-only root."""
+"""The bubblewrap sandbox: own user, mount, pid, ipc, uts and cgroup namespaces, no capabilities, a read-only root.
+
+And a filter of system calls: see `seccomp.py`.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 from kvern.sandbox import Box, Mount
+from kvern.sandbox.seccomp import filter_file
 
 UID = 1000
 """Who code in a box is, inside; outside it is the server's user, without any capability."""
@@ -44,7 +50,62 @@ ETC = (
 
 No accounts, and no private keys: a server that runs as root owns them in a box too."""
 
-_LOADER = ("LD_", "GLIBC_TUNABLES")
+READ_ONLY = (
+    "acpi",
+    "asound",
+    "bus",
+    "driver",
+    "fs",
+    "irq",
+    "pressure",
+    "scsi",
+    "sys",
+    "sysrq-trigger",
+    "sysvipc",
+    "tty",
+)
+EMPTY = (
+    "kallsyms",
+    "kcore",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "modules",
+    "mtrr",
+    "pagetypeinfo",
+    "sched_debug",
+    "slabinfo",
+    "timer_list",
+    "timer_stats",
+    "vmallocinfo",
+)
+"""What of /proc belongs to the whole machine.
+
+Code in a box has no capability, but where the server runs as root it is, outside, the user who owns these files: the
+kernel would let it write to /proc/sys/kernel/core_pattern, and run what it wrote there as root. bwrap itself covers
+only those of them that look writable as folders.
+"""
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+"""The machine's own device files. Of these too root is the owner, and could change their mode for all.
+
+bwrap has no way to show a device read-only, as the kernel has: what is written goes to the device all the same, and its
+mode stays. So a server that runs as root starts bwrap in a mount namespace where they already are.
+"""
+
+_MOUNT, _UMOUNT = shutil.which("mount"), shutil.which("umount")  # not by the PATH of a box: they run outside of it
+
+_SHIELD = f"""{_MOUNT} -o bind,ro /dev /dev || exit
+if ! [ -c /dev/null ]; then
+    {_UMOUNT} /dev
+    for name in {" ".join(DEVICES)}; do {_MOUNT} -o bind,ro "/dev/$name" "/dev/$name" || exit; done
+fi"""
+"""For all at once, unless each is a mount of its own, as in some containers; there one by one."""
+
+_LOADER = ("LD_", "GLIBC_TUNABLES", "BASH_")
 
 _OWN_ETC = Path(__file__).parent / "etc"
 
@@ -55,13 +116,20 @@ class Bubblewrap:
     Args:
         binary: the bwrap executable, 0.5 or newer.
         tmp_size: bytes of the private /tmp.
+        filtered: whether system calls are filtered; without effect on an architecture that has no filter.
+        shielded: whether to keep the mode of the machine's devices; needed, and possible, for root only.
     """
 
     name: str = "bubblewrap"
     is_boundary: bool = True
 
-    def __init__(self, binary: Path, tmp_size: int = TMP_SIZE) -> None:
+    def __init__(
+        self, binary: Path, tmp_size: int = TMP_SIZE, *, filtered: bool = True, shielded: bool | None = None
+    ) -> None:
         self.binary = binary
+        self._tmp_size = tmp_size
+        self._filter = filter_file() if filtered else ""
+        self._unshare = shutil.which("unshare") if (os.geteuid() == 0 if shielded is None else shielded) else None
         self._before = [
             str(binary),
             *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
@@ -69,9 +137,18 @@ class Bubblewrap:
             *("--uid", str(UID), "--gid", str(UID), "--hostname", "kvern"),
             *_system_mounts(),
             *("--proc", "/proc", "--dev", "/dev"),
-            *("--size", str(tmp_size), "--tmpfs", "/dev/shm"),
-            *("--size", str(tmp_size), "--perms", "1777", "--tmpfs", "/tmp"),
+            *_covers(),
         ]
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the mode of the machine's devices is kept."""
+        return self._unshare is not None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether system calls are filtered."""
+        return bool(self._filter)
 
     def inside(self, mount: Mount) -> str:
         """The target of `mount`."""
@@ -86,12 +163,29 @@ class Bubblewrap:
         for name in box.env:
             if name.startswith(_LOADER):
                 raise ValueError(
-                    f"{name} cannot be set for a box: the loader of bwrap would obey it outside of the box"
+                    f"{name} cannot be set for a box: what starts bwrap, outside of the box, would obey it"
                 )
-        mounts: list[str] = []
+        size = str(box.tmp_size or self._tmp_size)
+        mounts = ["--size", size, "--tmpfs", "/dev/shm", "--size", size, "--perms", "1777", "--tmpfs", "/tmp"]
+        if not box.network:
+            mounts.append("--unshare-net")
         for mount in box.mounts:
             mounts += ["--bind" if mount.writable else "--ro-bind", str(mount.source), mount.target]
-        return [*self._before, *mounts, "--remount-ro", "/", "--chdir", box.workdir, "--", *box.argv]
+        command = [*self._before, *mounts, "--remount-ro", "/", "--chdir", box.workdir]
+        steps: list[str] = []
+        if self._unshare is not None:
+            steps.append(_SHIELD)
+        if self._filter:
+            # bwrap reads the filter from a descriptor. The shell opens it, so that nobody has to pass it, and so that
+            # no two boxes read from the same one; of those with one digit, which each shell knows, a free one.
+            free = next(number for number in range(9, 2, -1) if number not in box.pass_fds)
+            steps.append(f"exec {free}<{self._filter}")
+            command += ["--seccomp", str(free)]
+        command += ["--", *box.argv]
+        if not steps:
+            return command
+        alone = [self._unshare, "--mount", "--propagation", "slave"] if self._unshare is not None else []
+        return [*alone, "/bin/sh", "-c", "\n".join([*steps, 'exec "$@"']), "sh", *command]
 
 
 def _system_mounts() -> list[str]:
@@ -109,4 +203,18 @@ def _system_mounts() -> list[str]:
             arguments += ["--ro-bind", str(path), str(path)]
     for path in (_OWN_ETC / "passwd", _OWN_ETC / "group"):
         arguments += ["--ro-bind", str(path), f"/etc/{path.name}"]
+    return arguments
+
+
+def _covers() -> list[str]:
+    """What keeps the machine's own files below /proc and /dev as they are."""
+    arguments: list[str] = []
+    for name in READ_ONLY:
+        path = Path("/proc") / name
+        if path.exists():
+            arguments += ["--ro-bind", str(path), str(path)]
+    for name in EMPTY:
+        path = Path("/proc") / name
+        if path.exists():
+            arguments += ["--ro-bind", "/dev/null", str(path)]
     return arguments

@@ -35,6 +35,13 @@ def choose(preference: Preference = "auto") -> tuple[Sandbox, str]:
     for binary, origin in _binaries():
         sandbox = Bubblewrap(binary)
         trouble = try_out(sandbox)
+        if trouble and sandbox.is_shielded and not try_out(less := Bubblewrap(binary, shielded=False)):
+            return less, (
+                f"bubblewrap, {origin}: {binary}. Functions can change the mode of this machine's devices, as root may:"
+                f" run the service as another user ({trouble})"
+            )
+        if trouble and sandbox.is_filtered and not try_out(less := Bubblewrap(binary, filtered=False)):
+            return less, f"bubblewrap, {origin}: {binary}, without a filter of system calls ({trouble})"
         if not trouble:
             return sandbox, f"bubblewrap, {origin}: {binary}"
         failures.append(f"{binary} ({origin}): {trouble}")

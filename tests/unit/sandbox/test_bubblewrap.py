@@ -17,7 +17,7 @@ def has(argv: list[str], *words: str) -> bool:
     return any(argv[i : i + len(words)] == list(words) for i in range(len(argv)))
 
 
-@pytest.mark.parametrize("name", ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GLIBC_TUNABLES"])
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GLIBC_TUNABLES", "BASH_ENV"])
 def test_what_the_loader_of_bwrap_would_obey_is_refused(sandbox: Bubblewrap, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         sandbox.command(Box(argv=["/bin/true"], env={name: "/tmp/evil.so"}))
@@ -45,3 +45,19 @@ def test_links_of_the_system_stay_links(sandbox: Bubblewrap) -> None:
 
 def test_of_etc_neither_accounts_nor_keys_are_shown() -> None:
     assert not {"passwd", "shadow", "group", "ssl", "ssl/private", "pki", "ssh", "hostname", "machine-id"} & set(ETC)
+
+
+def test_what_runs_outside_of_the_box_is_not_found_by_the_boxs_path(sandbox: Bubblewrap) -> None:
+    argv = sandbox.command(Box(argv=["x"], env={"PATH": "/tmp/evil"}))
+    outside = argv[: argv.index("--unshare-user")]
+    assert all(word.startswith("/") for word in outside if "bin/" in word and " " not in word)
+    script = next((word for word in outside if "\n" in word), "")
+    for line in script.splitlines():
+        assert not line.strip().startswith(("mount", "umount")), line
+
+
+def test_unfiltered_and_unshielded_it_is_bwrap_alone() -> None:
+    plain = Bubblewrap(Path("/usr/bin/bwrap"), filtered=False, shielded=False)
+    assert plain.command(Box(argv=["x"], env={}))[0] == "/usr/bin/bwrap"
+    assert not plain.is_filtered
+    assert not plain.is_shielded

@@ -70,4 +70,4 @@ def test_bubblewrap_that_cannot_work_is_an_error_that_says_why(monkeypatch: pyte
 def test_a_box_is_really_started(broken: Path, tmp_path: Path) -> None:
     assert try_out(Plain()) == ""
     assert try_out(Bubblewrap(broken)) == "bwrap: setting up uid map: Permission denied"
-    assert "No such file" in try_out(Bubblewrap(tmp_path / "missing"))
+    assert "not found" in try_out(Bubblewrap(tmp_path / "missing"))
