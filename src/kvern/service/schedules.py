@@ -107,7 +107,7 @@ class Schedules:
         if wanted.nonce is not None:
             session, bound = self._sessions.bind(project, wanted.nonce)
         else:
-            session, bound = self._sessions.implicit(principal)
+            session, bound = self._sessions.implicit(principal, oneshot=False)
         await bound
         record = ScheduleRecord(
             id=self._store.next_id(),

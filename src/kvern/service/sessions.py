@@ -212,13 +212,16 @@ class Sessions:
         record.status, record.nonce_hash = "ACTIVE", None
         return record, self._save_status(record)
 
-    def implicit(self, principal: Principal) -> tuple[SessionRecord, Awaitable[None]]:
-        """A bound one-shot session for a call without a nonce: it runs as its caller (contract 4.2).
+    def implicit(self, principal: Principal, *, oneshot: bool = True) -> tuple[SessionRecord, Awaitable[None]]:
+        """A bound session for a call without a nonce: it runs as its caller (contract 4.2).
+
+        Args:
+            oneshot: False for a schedule, whose session lives as long as it does (contract 11.6).
 
         Raises:
             InvalidError: the caller is a session that was itself made inside a function.
         """
-        record = self._for(principal, oneshot=True)
+        record = self._for(principal, oneshot=oneshot)
         record.status = "ACTIVE"
         self._alive[record.id] = record
         return record, self._store.write(sessions.OPEN, sessions.values(record))

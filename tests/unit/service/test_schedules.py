@@ -283,6 +283,8 @@ async def test_a_schedule_without_a_nonce_acts_as_who_made_it(p: Plant) -> None:
     session = p.service.sessions.get(shown.session_id)
     assert session is not None
     assert session.subject == p.who.subject
+    await p.clock.advance(7 * DAY)
+    assert p.service.sessions.is_alive(shown.session_id)
 
 
 # Finding
