@@ -179,6 +179,12 @@ class _Envelope:
             await answer(scope, receive, send_with_id)
 
 
+def _told(scope: dict[str, Any] | Scope) -> str:
+    """The path, as the log may have it: the proof in a link opens the file to whoever reads it."""
+    proof = scope.get("path_params", {}).get("proof")
+    return scope["path"] if proof is None else scope["path"].replace(proof, "…")
+
+
 def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
@@ -190,7 +196,7 @@ def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -
             else unserved.refusal(scope["method"], scope["path"])
         )
     if not isinstance(error, ApiError):
-        what = f"{scope['method']} {scope['path']} request id {request_id}"
+        what = f"{scope['method']} {_told(scope)} request id {request_id}"
         if isinstance(error, StoreFault):
             _log.error("%s: %s", what, error)
         else:
