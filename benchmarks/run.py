@@ -7,8 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import call_latency
+import client
 import warm_call
 
 if __name__ == "__main__":
     call_latency.main()
+    client.main()
     warm_call.main()
