@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from urllib.parse import parse_qs, unquote
 
 from starlette.requests import Request
@@ -122,7 +121,7 @@ def _credentials(request: Request, fields: dict[str, list[str]]) -> Credentials 
     if scheme.lower() == "basic":
         try:
             client_id, _, secret = base64.b64decode(rest, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or not ASCII, or no UTF-8 within
             return None
         return Credentials(unquote(client_id), unquote(secret))
     client_id, secret = fields.get("client_id", [""])[0], fields.get("client_secret", [""])[0]
