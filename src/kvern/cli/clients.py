@@ -88,8 +88,6 @@ def add(
         wanted = read(capabilities)
     except ValueError as error:
         raise Complaint(str(error), exit_code=2) from None
-    if not wanted:
-        raise Complaint("say what the client may do, for example functions:read,run", exit_code=2)
     body = {"name": name, "capabilities": wanted, **({} if project is None else {"project": project})}
     client = connection.connect(options)
     return _told(client, client.post(_PATH, json=body).json(), options)
@@ -136,8 +134,6 @@ def remove(
         client_ids: Which clients.
         project: Name of their project. Default: the one of the credentials.
     """
-    if not client_ids:
-        raise Complaint("say which client to remove; `kvern clients` lists them", exit_code=2)
     body = {"items": list(client_ids), **({} if project is None else {"project": project})}
     client = connection.connect(options)
     client.post(f"{_PATH}/delete", json=body)

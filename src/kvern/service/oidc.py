@@ -12,7 +12,7 @@ from kvern.service.clock import Clock
 from kvern.service.groups import Groups
 from kvern.service.identity import Principal
 from kvern.service.oidc_http import Http, UnreachableIssuerError
-from kvern.service.oidc_keys import Keys
+from kvern.service.oidc_keys import Key, Keys
 from kvern.service.projects import IssuerSettings, Projects, check_url
 from kvern.wire.errors import UnauthenticatedError
 
@@ -117,10 +117,15 @@ class OidcIssuer:
             raise UnauthenticatedError(f"The token is not good: expected an access token, given {str(kind)[:40]!r}")
         key = await self._keys.find(header.get("kid"), algorithm)
         try:
-            claims = jwt.decode(token, key.public, algorithms=[algorithm], options=_SIGNATURE_ONLY)
-        except (jwt.PyJWTError, ValueError, RecursionError) as error:
-            raise UnauthenticatedError(f"The token is not good: {error}") from error
-        return self._assertion(claims, token)
+            return self._assertion(_signed(token, key, algorithm), token)
+        except jwt.InvalidSignatureError as error:
+            other = await self._keys.other(header.get("kid"), algorithm, key)
+            if other is None:
+                raise UnauthenticatedError("The token is not good: its signature is not its issuer's") from error
+        try:
+            return self._assertion(_signed(token, other, algorithm), token)
+        except jwt.InvalidSignatureError as error:
+            raise UnauthenticatedError("The token is not good: its signature is not its issuer's") from error
 
     def _assertion(self, claims: dict[str, Any], token: str) -> Assertion:
         its = self.settings
@@ -204,6 +209,16 @@ _SIGNATURE_ONLY: Any = {
     **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), False),
     **dict.fromkeys(("verify_sub", "verify_jti"), False),
 }
+
+
+def _signed(token: str, key: Key, algorithm: str) -> dict[str, Any]:
+    """The claims of a token. Raises `InvalidSignatureError` when the key is not the one that signed."""
+    try:
+        return jwt.decode(token, key.public, algorithms=[algorithm], options=_SIGNATURE_ONLY)
+    except jwt.InvalidSignatureError:
+        raise
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
+        raise UnauthenticatedError(f"The token is not good: {error}") from error
 
 
 def _moment(claims: dict[str, Any], name: str) -> float | None:

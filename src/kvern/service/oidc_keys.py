@@ -4,6 +4,7 @@ what happens                            | what is done
 ----------------------------------------|------------------------------------------------------------------
 a token names a key that is known       | it is used; an old set is fetched anew beside, nobody waits
 a token names a key that is not known   | the set is fetched, at most once in `RETRY_MS`; then the token is bad
+a signature is not the known key's      | the same: an issuer may change a key that has no id, or keep its id
 the issuer does not answer, or garbage  | the last set is used for `STALE_MS`; what was fetched is thrown away
 there is no set, or it is too old       | nobody can tell whether a token is good: 503, nothing happened
 """
@@ -98,6 +99,12 @@ class Keys:
         if found is None:
             raise UnauthenticatedError("The token is not good: it is signed with a key that its issuer does not have")
         return found
+
+    async def other(self, kid: object, algorithm: str, key: Key) -> Key | None:
+        """The key that took the place of one that does not fit a signature; None when it is still the same."""
+        await self._refresh()
+        found = self._pick(kid if isinstance(kid, str) else None, algorithm)
+        return None if found is None or found.public == key.public else found
 
     def _age(self) -> int | None:
         return None if self._fetched is None else self._clock.now() - self._fetched

@@ -208,6 +208,19 @@ async def test_a_rotated_key_is_found_and_the_old_one_goes(s: Site) -> None:
     await s.refused(old)
 
 
+@pytest.mark.parametrize("kid", ["one", None])
+async def test_a_key_that_changed_under_its_old_name_is_found(s: Site, kid: str | None) -> None:
+    s.plant.keys = [jwk("ES256", kid)]
+    assert await s.verify(s.plant.token(headers={"kid": kid}))
+    await s.p.clock.advance(RETRY_MS)
+    s.plant.keys = [jwk("ES256", kid, "two")]
+    assert await s.verify(s.plant.token(key="two", headers={"kid": kid}))
+    before = len(s.plant.fetched)
+    for number in range(20):
+        await s.refused(s.plant.token(f"n{number}", key="three", headers={"kid": kid}))
+    assert len(s.plant.fetched) == before
+
+
 async def test_unknown_key_ids_do_not_make_the_issuer_busy(s: Site) -> None:
     await s.verify(s.plant.token())
     before = len(s.plant.fetched)
