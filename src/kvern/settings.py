@@ -63,6 +63,7 @@ class Settings:
         source_builds: whether packages may be built from source, in the sandbox. What builds them can see the passwords
             of package indexes; off, every requirement must be there as a wheel.
         build_timeout_minutes: time limit of a build, in minutes.
+        build_memory: memory of a build from source, in GB.
         unused_build_hours: for how long the packages of deleted functions are kept for the next deploy, in hours.
         lock_minutes: for how long the resolution of the same requirements is used again, in minutes.
         drain_seconds: how long a service that was told to stop waits for running calls, in seconds.
@@ -103,6 +104,7 @@ class Settings:
     builds: int = 2
     source_builds: bool = True
     build_timeout_minutes: float = 20
+    build_memory: float = 4.0
     unused_build_hours: float = 24
     lock_minutes: float = 10
     drain_seconds: float = 10
@@ -120,7 +122,14 @@ class Settings:
             raise ValueError(f"Expected a port from 0 to 65535, given {self.port}")
         if self.public_url is not None and not _URL.fullmatch(self.public_url):
             raise ValueError(f"Expected a URL such as https://functions.plant.example, given {self.public_url!r}")
-        for name in ("timeout_minutes", "data_limit_mb", "response_size_mb", "builds", "build_timeout_minutes"):
+        for name in (
+            "timeout_minutes",
+            "data_limit_mb",
+            "response_size_mb",
+            "builds",
+            "build_timeout_minutes",
+            "build_memory",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"Expected more than 0 as {name}, given {getattr(self, name)}")
         for what in ("cpu", "memory"):

@@ -26,8 +26,11 @@ import pytest
 from kvern.build.builder import Builder, BuildRequest
 from kvern.build.errors import BuildError
 from kvern.build.interpreters import Interpreters
+from kvern.build.process import Seat
 from kvern.build.revision import Revision
 from kvern.build.staging import remove
+from kvern.host import cgroups
+from kvern.host.limits import Allowance, Limits
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import choose
 from kvern.sandbox.plain import Plain
@@ -490,6 +493,7 @@ async def test_a_lock_is_used_again_for_a_while(
     assert second.environment == first.environment
     assert len(index.asked) == asked
     always = Workshop(tmp_path, sandbox, interpreters, tmp_path / "other-cache", lock_age=0)
+    always._made = workshop._made  # a revision that was built before keeps its lock
     third = await always.build(f"{OWN_SDK}alpha\n", url=index.url)
     assert "alpha==4.0" in third.environment.lock
 
@@ -687,6 +691,67 @@ async def test_a_redeploy_of_changed_code_does_not_touch_the_environment(
     assert seen(first.environment.path) == before
     assert len(index.asked) == asked
     assert commands[started:] == []
+
+
+# Limits of what is built from source
+
+
+def limits(control_groups: bool) -> Limits:
+    hierarchy = cgroups.find() if control_groups else None
+    if control_groups and (hierarchy is None or not {"memory", "pids"} <= set(hierarchy.folders)):
+        pytest.skip("no control groups for memory and processes can be had here")
+    return Limits(Allowance(pids=64), hierarchy)
+
+
+@pytest.mark.parametrize("control_groups", [True, False], ids=["control groups", "watchdog"])
+@pytest.mark.parametrize(
+    ("action", "what", "memory"),
+    [
+        ("import time; hoard = bytearray(600_000_000); time.sleep(60)", "memory", 300_000_000),
+        (
+            "import time\nfor _ in range(200): os.fork() or (time.sleep(10), os._exit(0))\ntime.sleep(10)",
+            "processes",
+            3_000_000_000,
+        ),
+    ],
+)
+async def test_a_build_that_wants_too_much_is_stopped(
+    tmp_path: Path,
+    sandbox: Sandbox,
+    interpreters: Interpreters,
+    index: Index,
+    control_groups: bool,
+    action: str,
+    what: str,
+    memory: int,
+) -> None:
+    room = limits(control_groups)
+    workshop = Workshop(
+        tmp_path, sandbox, interpreters, tmp_path / "cache", seat=lambda: room.seat(memory, 2), timeout=60
+    )
+    index.add(sdist("greedy", action))
+    error = await workshop.fails(f"{OWN_SDK}greedy\n", url=index.url)
+    assert f"building them needed more {what} than a build may have" in error.message
+    await until(lambda: not processes_of(workshop.root))
+
+
+async def test_a_build_within_its_limits_is_not_disturbed(
+    tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters, index: Index
+) -> None:
+    seats: list[object] = []
+    room = limits(control_groups=True)
+
+    def seat() -> Seat:
+        made = room.seat(500_000_000, 2)
+        seats.append(made.group)
+        return made
+
+    workshop = Workshop(tmp_path, sandbox, interpreters, tmp_path / "cache", seat=seat)
+    index.add(sdist("gamma"))
+    revision = await workshop.build(f"{OWN_SDK}gamma\n", url=index.url)
+    assert run(revision, "import gamma; print(gamma.built)") == "True"
+    assert seats
+    assert not [path for group in seats for path in group.paths if path.exists()]  # type: ignore[attr-defined]
 
 
 # Kept wheels

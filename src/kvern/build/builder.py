@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from kvern.build.errors import BuildError
 from kvern.build.installer import Installer
 from kvern.build.interpreters import Interpreters
 from kvern.build.parsers import Parsers
-from kvern.build.process import OnLine
+from kvern.build.process import OnLine, Seat
 from kvern.build.revision import Environment, Interpreter, Revision
 from kvern.build.staging import clear, remove, staging
 from kvern.build.wheels import Wheels
@@ -87,6 +87,7 @@ class Builder:
         interpreters: the Pythons of this machine; looked for when not given.
         spare_parser: seconds for which a started parser waits for the next deploy, which saves it some 50 ms; 0 for
             none. Then `close` must be called at the end.
+        seat: makes the limits on memory and processes for one run of what builds packages from source; None for none.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Builder:
         environ: Mapping[str, str] | None = None,
         interpreters: Interpreters | None = None,
         spare_parser: float = 0.0,
+        seat: Callable[[], Seat] | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,7 +123,7 @@ class Builder:
         self._environments = Environments(
             root / "environments",
             self._staging,
-            Installer(sandbox, cache, environ),
+            Installer(sandbox, cache, environ, seat),
             self._bytecode,
             self._wheels,
             environ,

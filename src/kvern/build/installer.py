@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ import uv
 from kvern.build.errors import InstallError
 from kvern.build.lock import with_demanded
 from kvern.build.operator_settings import folders_behind
-from kvern.build.process import OnLine, run, show, show_interpreter
+from kvern.build.process import OnLine, OverLimitError, Seat, run, run_seated, show, show_interpreter
 from kvern.build.requirements import BUNDLE_URL, Requirements
 from kvern.build.revision import Interpreter
 from kvern.build.sources import Sources
@@ -80,10 +80,18 @@ class Installer:
         sandbox: where source distributions are built.
         cache: uv's cache for wheels; None for its own (`UV_CACHE_DIR`, else below the home folder).
         environ: the server's environment.
+        seat: makes the limits for one run in a box; None for no limits but the build's time.
     """
 
-    def __init__(self, sandbox: Sandbox, cache: Path | None, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        cache: Path | None,
+        environ: Mapping[str, str],
+        seat: Callable[[], Seat] | None = None,
+    ) -> None:
         self._sandbox = sandbox
+        self._seat = seat
         self._environ = environ
         self._uv = Path(uv.find_uv_bin())
         chosen = cache or environ.get("UV_CACHE_DIR")
@@ -211,7 +219,14 @@ class Installer:
             if is_shown:
                 job.on_line(clean)
 
-        status = await run(argv, env, take)
+        if not from_source or self._seat is None:
+            status = await run(argv, env, take)
+            return list(lines), status
+        try:
+            status = await run_seated(argv, env, take, self._seat())
+        except OverLimitError as error:
+            message = f"The requirements cannot be installed: building them needed more {error} than a build may have."
+            raise InstallError(message, "\n".join(lines)) from None
         return list(lines), status
 
 

@@ -7,18 +7,103 @@ import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from kvern.build.revision import Interpreter
 from kvern.sandbox import Mount
 
 OnLine = Callable[[str], None]
 
+_LOOK = 0.2
+"""Seconds between two looks at a command whose limits the kernel does not hold."""
+
+_GATE = 'read -r _; exec "$@" </dev/null'
+"""Waits until its input ends, so that nothing of the command runs before it sits in its limits."""
+
 _LONGEST_LINE = 4000
 _PATIENCE = 2.0
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/sbin", "/etc/ssl", "/etc/pki", "/etc/ca-certificates")
+
+
+class Seat(Protocol):
+    """Limits on memory and processes, for one command and all that it starts. Methods may block for some 10 ms."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether the kernel does not hold the limits, so that someone must look."""
+        ...
+
+    def add(self, pid: int) -> None:
+        """Hold a process, and all that it will fork, to the limits."""
+        ...
+
+    def look(self, pid: int) -> str:
+        """Which limit the process and its descendants are over: `memory`, `pids`, or nothing."""
+        ...
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel killed something here for want of memory."""
+        ...
+
+    def out_of_pids(self) -> bool:
+        """Whether a fork was refused here."""
+        ...
+
+    def kill(self) -> None:
+        """Kill all that sits here."""
+        ...
+
+    def remove(self) -> bool:
+        """Take the seat away; False while something on it is still dying."""
+        ...
+
+
+class OverLimitError(Exception):
+    """A command needed more than its seat allows: the message says of what."""
+
+
+async def run_seated(argv: Sequence[str], env: Mapping[str, str], on_line: OnLine, seat: Seat) -> int:
+    """Run `argv` as `run` does, without input, and held to the limits of `seat`, which is taken away at the end.
+
+    Raises:
+        OverLimitError: it did not end well and was over a limit.
+    """
+    gate, opener = os.pipe()
+    over = ""
+
+    async def attend(pid: int) -> None:
+        nonlocal over, opener
+        await asyncio.to_thread(seat.add, pid)
+        os.close(opener)
+        opener = -1
+        while seat.watched:
+            await asyncio.sleep(_LOOK)
+            over = await asyncio.to_thread(seat.look, pid)
+            if over:
+                _kill(pid)
+                return
+
+    try:
+        with os.fdopen(gate, "rb", buffering=0) as source:
+            status = await _run(["/bin/sh", "-c", _GATE, "sh", *argv], env, on_line, source, "/", attend)
+        if status != 0:
+            over = over or ("memory" if seat.out_of_memory() else "pids" if seat.out_of_pids() else "")
+        if over:
+            raise OverLimitError("memory" if over == "memory" else "processes")
+        return status
+    finally:
+        if opener >= 0:
+            os.close(opener)
+        await asyncio.shield(_vacate(seat))
+
+
+async def _vacate(seat: Seat) -> None:
+    await asyncio.to_thread(seat.kill)
+    deadline = asyncio.get_running_loop().time() + _PATIENCE
+    while not seat.remove() and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.01)
 
 
 async def run(
@@ -41,10 +126,22 @@ async def run(
         stdin: what the command can read; then its input ends.
         workdir: where it starts.
     """
-    with contextlib.ExitStack() as stack:
-        source = stack.enter_context(tempfile.TemporaryFile())
+    with tempfile.TemporaryFile() as source:
         source.write(stdin)
         source.seek(0)
+        return await _run(argv, env, on_line, source, workdir, None)
+
+
+async def _run(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    on_line: OnLine,
+    source: IO[bytes],
+    workdir: str,
+    attend: Callable[[int], Coroutine[None, None, None]] | None,
+) -> int:
+    """Run `argv` with input from `source`; `attend` is begun with its pid and ended with it."""
+    with contextlib.ExitStack() as stack:
         # Pipes of asyncio's own would make `wait` wait for all that inherited them, not for the command.
         end, start = os.pipe()
         output = stack.enter_context(os.fdopen(end, "rb", buffering=0))
@@ -53,6 +150,7 @@ async def run(
                 *argv, env=dict(env), cwd=workdir, stdin=source, stdout=sink, stderr=sink, start_new_session=True
             )
         reader = asyncio.create_task(_lines(output, on_line))
+        attendant = asyncio.create_task(attend(process.pid)) if attend is not None else None
         try:
             status = await process.wait()
             # Something left behind would hold the output open for ever.
@@ -61,9 +159,11 @@ async def run(
             return status
         finally:
             _kill(process.pid)
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
+            for task in (reader, attendant):
+                if task is not None:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
             if process.returncode is None:
                 await asyncio.shield(process.wait())
 

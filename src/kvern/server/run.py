@@ -18,7 +18,9 @@ import uvloop
 import kvern
 from kvern.build.builder import Builder
 from kvern.engine.local import LocalEngine
+from kvern.host import cgroups
 from kvern.host.host import Terms
+from kvern.host.limits import Allowance, Limits
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import SandboxUnavailableError, choose
 from kvern.server.app import build_app
@@ -35,6 +37,9 @@ _CLOSE_SECONDS = 5
 
 _SPARE_PARSER = 600.0
 """Seconds for which a started parser waits for the next deploy; it takes some 10 MB."""
+
+_BUILD_PIDS = 1024
+"""Processes and threads of one build from source."""
 
 _log = logging.getLogger("kvern")
 
@@ -135,6 +140,7 @@ async def _serve(
 def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbox: Sandbox) -> Service:
     data = settings.data_dir.resolve()
     terms = Terms(max_workers=settings.workers_per_function) if settings.workers_per_function else Terms()
+    build_limits = Limits(Allowance(pids=_BUILD_PIDS), cgroups.find())
     builder = Builder(
         data / "build",
         sandbox,
@@ -145,6 +151,7 @@ def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbo
         source_builds=settings.source_builds,
         environ={**os.environ, **_indexes(settings)},
         spare_parser=_SPARE_PARSER,
+        seat=lambda: build_limits.seat(int(settings.build_memory * 1_000_000_000), os.cpu_count() or 1),
     )
     service = Service(
         settings,
