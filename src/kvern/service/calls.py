@@ -71,10 +71,12 @@ class Calls:
         self._running: dict[str, int] = {}
         self._draining = False
         self._hurry = asyncio.Event()
-        self._unkept: list[dict[str, object]] = []
+        self._unkept: list[tuple[int, dict[str, object]]] = []
+        """Log rows that are to be written, each with its function."""
         self._log_keeper: asyncio.Task[None] | None = None
         self.base_url = ""
         functions.before_delete(self._stop_calls)
+        functions.after_delete(self._forget_logs)
 
     async def load(self) -> None:
         """Look up what an earlier run left. Comes before the first call of this run, which would look the same."""
@@ -168,8 +170,10 @@ class Calls:
     async def fire(self, function: LiveFunction, schedule: ScheduleRecord, due: int) -> None:
         """Make the call of one due time of a schedule; one that cannot run is kept as Failed with the reason.
 
-        Does nothing when that due time has its call already.
+        Does nothing when that due time has its call already, or when the function is being deleted.
         """
+        if function.deleted:
+            return
         refusal: str | None = None
         try:
             self._check_room(function)
@@ -397,14 +401,20 @@ class Calls:
             for call in list(self._live.values()):
                 row = call.unkept_log()
                 if row is not None:
-                    self._unkept.append(row)
+                    self._unkept.append((call.record.function_id, row))
             while self._unkept:
+                _, row = first = self._unkept[0]
                 try:
-                    await self._store.write(calls.LOG, self._unkept[0])
+                    await self._store.write(calls.LOG, row)
                 except StoreFault as error:
-                    _log.error("log lines of call %s cannot be kept now: %s", self._unkept[0]["call_id"], error)
+                    _log.error("log lines of call %s cannot be kept now: %s", row["call_id"], error)
                     break
-                self._unkept.pop(0)
+                if self._unkept and self._unkept[0] is first:
+                    self._unkept.pop(0)
+
+    async def _forget_logs(self, functions: list[LiveFunction]) -> None:
+        gone = {function.record.id for function in functions}
+        self._unkept = [(number, row) for number, row in self._unkept if number not in gone]
 
 
 def _checked(outcome: Outcome) -> Outcome:
