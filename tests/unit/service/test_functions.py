@@ -359,6 +359,43 @@ async def test_a_deleted_function_is_gone_with_its_calls_logs_and_schedules(p: P
         assert count == 1, table.name
 
 
+async def test_log_lines_that_could_not_be_kept_yet_go_with_their_function(
+    monkeypatch: pytest.MonkeyPatch, p: Plant
+) -> None:
+    from sqlalchemy import select
+
+    from kvern.engine import LogLine
+    from kvern.service import calls as service_calls
+    from kvern.store import calls, tables
+
+    monkeypatch.setattr(service_calls, "_LOG_EVERY", 0.001)
+    await p.restart()
+    function, other = await p.function(), await p.function()
+    p.engine.holding = True
+    lives = [await p.call(function), await p.call(other)]
+    p.store.refuses = calls.LOG
+    for live in lives:
+        (await p.began(live)).on_log([LogLine(1, "a line")])
+    await until(lambda: len(p.service.calls._unkept) == 2)
+    await delete(p, by_id(function.record.id))
+    p.store.refuses = None
+    await until(lambda: not p.service.calls._unkept)
+    kept = await p.store.read(lambda connection: connection.execute(select(tables.call_logs.c.call_id)).scalars().all())
+    assert kept == [lives[1].record.id]
+
+
+async def test_a_schedule_that_fires_while_its_function_is_deleted_makes_no_call(p: Plant) -> None:
+    function = await p.function()
+    schedule = p.service.schedules.get(PROJECT, (await p.schedule(function, "0 0 1 1 *")).id)
+    with p.store.closed():
+        deleting = asyncio.create_task(delete(p, by_id(function.record.id)))
+        await until(lambda: function.deleted)
+        await p.service.calls.fire(function, schedule, p.clock.now())
+    await deleting
+    assert p.engine.orders == []
+    assert function.running == 0
+
+
 def _any_schedule() -> Any:
     from kvern.wire.schedules import ScheduleFilter
 
