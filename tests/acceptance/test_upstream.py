@@ -9,10 +9,23 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import jwt
 import pytest
 
 from tests.acceptance.api import Api
+from tests.acceptance.issuers import ServedIssuer
 from tests.acceptance.server import Server
+
+SETTINGS = """
+[[projects.kvern.issuers]]
+issuer = "{issuer}"
+audience = "api://kvern"
+
+[projects.kvern.groups.staff]
+source-id = "staff"
+capabilities = ["functions:*", "files:*", "sessions:*"]
+"""
+"""An upstream knows the tokens of the company's identity provider, not those of the built-in issuer."""
 
 
 class Cloud(http.server.BaseHTTPRequestHandler):
@@ -67,13 +80,54 @@ def cloud() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def api(cloud: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def issuer() -> Iterator[ServedIssuer]:
+    with ServedIssuer() as running:
+        running.clients, running.groups = {"ada": "s3cret"}, {"ada": ["staff"]}
+        yield running
+
+
+def as_ada(server: Server, issuer: ServedIssuer) -> Api:
+    """Bare HTTP with a token of the identity provider."""
+    env = server.environment()
+    env.update(IDP_TOKEN_URL=f"{issuer.url}/token", IDP_CLIENT_ID="ada", IDP_CLIENT_SECRET="s3cret")
+    return Api(env)
+
+
+@pytest.fixture(scope="module")
+def server(cloud: str, issuer: ServedIssuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("upstream")
-    with (
-        Server(folder, "--upstream", cloud, "--upstream-project", "in the cloud") as server,
-        Api(server.environment()) as bare,
-    ):
+    options = ("--upstream", cloud, "--upstream-project", "in the cloud")
+    with Server(folder, *options, settings=SETTINGS.format(issuer=issuer.url)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(server: Server, issuer: ServedIssuer) -> Iterator[Api]:
+    with as_ada(server, issuer) as bare:
         yield bare
+
+
+def test_a_token_of_the_built_in_issuer_has_nothing_to_show_there(server: Server) -> None:
+    with Api(server.environment()) as ours:
+        answer = ours.get("/assets")
+        assert answer.status_code == 403
+        assert "identity provider" in answer.json()["error"]["message"]
+
+
+def test_a_function_asks_the_upstream_as_whoever_its_session_is(api: Api, issuer: ServedIssuer) -> None:
+    handler = """
+        def handle(client):
+            return client.get(f"/api/v1/projects/{client.config.project}/timeseries").json()
+    """
+    function_id = api.ready(handler)
+    credentials = {"clientId": "ada", "clientSecret": "s3cret"}
+    nonce = api.post("/sessions", {"items": [credentials]}).json()["items"][0]["nonce"]
+    call = api.ended(api.post(f"/functions/{function_id}/call", {"nonce": nonce}).json())
+    assert call["status"] == "Completed", call
+    seen = api.response(call)
+    assert seen["path"] == "/api/v1/projects/in%20the%20cloud/timeseries"
+    shown = jwt.decode(seen["headers"]["authorization"].removeprefix("Bearer "), options={"verify_signature": False})
+    assert [shown["sub"], shown["iss"]] == ["ada", issuer.url]
 
 
 def test_what_kvern_does_not_serve_is_asked_of_the_upstream(api: Api) -> None:
@@ -131,9 +185,10 @@ def test_paths_with_dots_go_nowhere(api: Api) -> None:
     connection.close()
 
 
-def test_an_upstream_that_is_not_there(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_an_upstream_that_is_not_there(issuer: ServedIssuer, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("no-upstream")
-    with Server(folder, "--upstream", "http://127.0.0.1:9") as server, Api(server.environment()) as api:
+    settings = SETTINGS.format(issuer=issuer.url)
+    with Server(folder, "--upstream", "http://127.0.0.1:9", settings=settings) as server, as_ada(server, issuer) as api:
         answer = api.post("/assets", {"items": []})
         assert answer.status_code == 502
         assert "cannot be reached" in answer.json()["error"]["message"]
