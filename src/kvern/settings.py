@@ -35,6 +35,7 @@ class Settings:
         public_url: base URL under which clients reach the service, such as `https://functions.plant.example`. Upload
             and download links begin with it. Default: what each client itself used.
         sandbox: `auto` takes bubblewrap where it works; `bubblewrap` refuses to start without it; `plain` is no wall.
+        network: `none` cuts functions off from every network, this service included; needs the sandbox.
         workers_per_function: processes that one function may have at a time; further calls wait. 0 = by cores.
         call_grace_ms: longest time for which the answer to a call is held back to tell its end state; 0 = never.
         call_error: how a call's error is shown: `object`, `string`, or `auto` (a string to the Toolkit only).
@@ -77,6 +78,7 @@ class Settings:
     project: str = "kvern"
     public_url: str | None = None
     sandbox: Literal["auto", "bubblewrap", "plain"] = "auto"
+    network: Literal["allow", "none"] = "allow"
     workers_per_function: int = 0
     call_grace_ms: int = 100
     call_error: Literal["auto", "object", "string"] = "auto"

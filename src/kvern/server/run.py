@@ -159,7 +159,7 @@ def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbo
         blobs=LocalBlobs(data / "blobs"),
         clock=RealClock(),
         builder=builder,
-        engine=LocalEngine(sandbox, data / "run", terms),
+        engine=LocalEngine(sandbox, data / "run", terms, network=settings.network),
         master_key=os.environ.get("KVERN_MASTER_KEY"),
         projects=projects,
     )
