@@ -10,8 +10,6 @@ from tests.acceptance.compatibility import SDK8
 from tests.acceptance.driver import Driver
 from tests.acceptance.scenarios import Scenarios
 
-pytestmark = pytest.mark.xdist_group("sdk")  # one process, so that one minute of waiting does for both
-
 
 class TestSdk8(Scenarios):
     client = SDK8
