@@ -169,8 +169,7 @@ class _Build:
         while function.status not in ("Ready", "Failed"):
             self._progress.show(f"{self._called}: {function.status}", self.took)
             begun = time.monotonic()
-            for line in log.read(wait=True):
-                self._progress.line(f"  {line['message']}")
+            self._show(log, wait=True)
             if not log.has_ended:
                 # A service that held nothing back is not to be asked all the time.
                 time.sleep(max(0.0, _POLL - (time.monotonic() - begun)))
@@ -178,7 +177,12 @@ class _Build:
             if latest is None:
                 raise Complaint(f"{self._called} was deleted while it was built")
             function = latest
+        self._show(log, wait=False)
         return function
+
+    def _show(self, log: BuildLog, *, wait: bool) -> None:
+        for line in log.read(wait=wait):
+            self._progress.line(f"  {line['message']}")
 
 
 def _tell(

@@ -154,19 +154,19 @@ class Deployments:
             record.environment = revision.environment.key
             record.runtime_version = _version(revision)
             record.error_message = record.error_trace = None
+            log.add("Ready.")
+            log.finish()
             record.status = "Ready"
         except (BuildError, HandlerError) as error:
-            _fail(function, error.message, error.trace)
+            _fail(function, log, error.message, error.trace)
         except StoreFault as error:
             _log.error("function %s could not be deployed: %s", record.id, error)
-            _fail(function, "The service could not keep the state of the deployment", str(error))
+            _fail(function, log, "The service could not keep the state of the deployment", str(error))
         except Exception as error:
             _log.exception("the deployment of function %s met a fault", record.id)
-            _fail(function, "A fault of the service; its log tells more", f"{type(error).__name__}: {error}")
+            _fail(function, log, "A fault of the service; its log tells more", f"{type(error).__name__}: {error}")
         _log.info("function %s %r is %s", record.id, record.name, record.status)
         await self._save(function)
-        for line in (f"{record.status}. {record.error_message or ''}".rstrip()).splitlines():
-            log.add(line)
         await self._logs.finish(record.id, log)
 
     async def _build(self, function: LiveFunction, log: BuildLog) -> Revision:
@@ -208,7 +208,10 @@ def _version(revision: Revision) -> str:
     return f"Python {revision.environment.interpreter.version}"
 
 
-def _fail(function: LiveFunction, message: str, trace: str) -> None:
+def _fail(function: LiveFunction, log: BuildLog, message: str, trace: str) -> None:
+    for line in f"Failed. {message}".splitlines():
+        log.add(line)
+    log.finish()
     function.record.status = "Failed"
     function.record.error_message = message
     function.record.error_trace = trace[-TRACE_MOST:]
