@@ -77,8 +77,8 @@ class TestConventions:
         ("content", "headers"),
         [
             (b'{"limit": 1}', {}),
-            (gzip.compress(b'{"limit": 1}'), {"content_encoding": "gzip"}),
-            (gzip.compress(b'{"lim') + gzip.compress(b'it": 1}'), {"content_encoding": "gzip"}),
+            (gzip.compress(b'{"limit": 1}', mtime=0), {"content_encoding": "gzip"}),
+            (gzip.compress(b'{"lim', mtime=0) + gzip.compress(b'it": 1}', mtime=0), {"content_encoding": "gzip"}),
             (b"", {"content_encoding": "gzip"}),
             (b"", {}),
             (b'{"limit": 1}', {"content_type": "application/json; charset=utf-8"}),
