@@ -12,6 +12,7 @@ import kvern
 from kvern.server.ask import Answer, Ask, answers
 from kvern.server.bodies import read_body
 from kvern.service.clients import Credentials
+from kvern.service.clock import RealClock
 from kvern.service.issuer import TOKEN_SECONDS
 from kvern.service.projects import IssuerSettings
 from kvern.service.service import Service
@@ -93,7 +94,7 @@ class IdentityRoutes:
             Profile(
                 user_identifier=who.subject,
                 identity_type="SERVICE_PRINCIPAL" if who.client_id is not None else "USER",
-                last_updated_time=0,
+                last_updated_time=RealClock().now(),  # nothing is kept: it is as new as the token that told it
                 display_name=who.name,
             )
         )

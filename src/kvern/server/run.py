@@ -53,7 +53,7 @@ def run(settings: Settings, projects_file: Path = Path("kvern.toml")) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    for chatty in ("alembic", "sqlalchemy", "asyncio"):
+    for chatty in ("alembic", "sqlalchemy", "asyncio", "httpx2", "httpcore2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     os.umask(0o077)
     try:

@@ -21,7 +21,7 @@ from kvern.service.projects import Projects
 from kvern.store import Store, groups
 from kvern.store.groups import GroupRecord
 from kvern.wire import groups as wire
-from kvern.wire.errors import InvalidError, UnknownItemsError
+from kvern.wire.errors import ForbiddenError, InvalidError, UnknownItemsError
 
 MOST = 1000
 """Groups of a project, so that belonging is worked out quickly."""
@@ -167,8 +167,11 @@ class Groups:
 
         Raises:
             UnknownItemsError: one of them does not exist.
+            ForbiddenError: one of them is not the caller's, whose right is limited to their own.
             InvalidError: one of them is not the API's to delete.
         """
+        if who.granted.only_own("groupsAcl:DELETE") and not set(ids) <= set(who.groups):
+            raise ForbiddenError("Missing capability groupsAcl:DELETE for groups of others")
         chosen = {number: self._records.get(number) for number in ids}
         of_clients = {client.group_id: client for client in self._clients.of_project(who.project)}
         for number in ids:

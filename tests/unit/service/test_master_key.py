@@ -9,6 +9,7 @@ from cryptography.fernet import Fernet
 from tests.unit.fakes import PROJECT, Plant, plant
 
 from kvern.service.functions import LiveFunction
+from kvern.store import StoreFault
 from kvern.store.vault import FunctionSecrets, Vault
 from kvern.wire.errors import InvalidError
 
@@ -38,7 +39,7 @@ async def test_secrets_are_there_after_a_change_and_the_old_key_opens_nothing(p:
 async def test_a_crash_before_the_keys_are_wrapped_anew_leaves_both(p: Plant) -> None:
     function = await p.function(secrets={"word": "mellon"})
     p.store.refusing = True
-    with pytest.raises(Exception, match=""):
+    with pytest.raises(StoreFault):
         await p.service.master_key.rotate()
     p.store.refusing = False
     assert len(keys(p)) == 2
