@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -472,6 +474,29 @@ def _assemble(
     )
 
 
+def _store() -> SqliteStore:
+    """A store in memory on which the migrations ran already: they would take most of a test's time."""
+    store = SqliteStore(None)
+    _migrated().backup(_connection(store))
+    return store
+
+
+@cache
+def _migrated() -> sqlite3.Connection:
+    store = SqliteStore(None)
+    store.start()
+    copy = sqlite3.connect(":memory:", check_same_thread=False)
+    _connection(store).backup(copy)
+    store.stop()
+    return copy
+
+
+def _connection(store: SqliteStore) -> sqlite3.Connection:
+    found: Any = store._engine.raw_connection().driver_connection
+    assert isinstance(found, sqlite3.Connection)
+    return found
+
+
 @contextlib.asynccontextmanager
 async def plant(
     folder: Path, *, begin: bool = True, projects: Projects | None = None, http: Http | None = None, **settings: Any
@@ -486,7 +511,7 @@ async def plant(
     """
     its = Settings(data_dir=folder, project=PROJECT, **settings)
     folder.mkdir(exist_ok=True)
-    store = GatedStore(SqliteStore(None))
+    store = GatedStore(_store())
     store.start()
     clock, builder, engine = FakeClock(), FakeBuilder(), FakeEngine()
     blobs = LocalBlobs(folder / "blobs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import pytest_asyncio
 from tests.unit.fakes import PROJECT, Plant, acls, plant
 
 from kvern.server.app import build_app
@@ -70,10 +72,26 @@ async def web_of(folder: Path, **settings: Any) -> AsyncIterator[Web]:
             yield web
 
 
+@pytest.fixture(autouse=True)
+def no_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is about power loss, and the disk would set the pace."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 @pytest.fixture
 async def web(tmp_path: Path) -> AsyncIterator[Web]:
     async with web_of(tmp_path) as made:
         yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def quiet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Web]:
+    """One for all tests of a module that change nothing; they are marked `quietly`."""
+    async with web_of(tmp_path_factory.mktemp("quiet")) as made:
+        yield made
+
+
+quietly = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture

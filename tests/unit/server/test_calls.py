@@ -11,6 +11,7 @@ from tests.unit.fakes import raised, returned, until
 from tests.unit.server.conftest import Web, error_of
 
 from kvern.engine import LogLine, Outcome, Verdict
+from kvern.server import ask
 from kvern.service.functions import LiveFunction
 
 
@@ -82,9 +83,13 @@ async def test_a_client_may_prefer_to_wait_for_the_end(web: Web, function: LiveF
     assert answer.headers["preference-applied"] == "wait=30"
 
 
-async def test_a_wait_that_is_over_answers_with_a_running_call(web: Web, function: LiveFunction) -> None:
+async def test_a_wait_that_is_over_answers_with_a_running_call(
+    web: Web, function: LiveFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
     web.p.engine.holding = True
-    answer = await web.call(function, headers={"prefer": "wait=1"})
+    with monkeypatch.context() as impatient:
+        impatient.setattr(ask, "WAIT_MOST", 0.02)
+        answer = await web.call(function, headers={"prefer": "wait=30"})
     assert answer.json()["status"] == "Running"
     call = f"/functions/{function.record.id}/calls/{answer.json()['id']}"
     waiting = asyncio.create_task(web.get(call, headers={"prefer": "respond-async, wait=30"}))

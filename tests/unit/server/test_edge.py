@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from starlette.types import Message, Scope
 from tests.unit.fakes import PROJECT
-from tests.unit.server.conftest import HOST, Web, error_of
+from tests.unit.server.conftest import HOST, Web, error_of, quietly
 
 from kvern.server.app import build_app
 from kvern.service.functions import Functions
@@ -32,6 +32,7 @@ async def test_every_answer_has_a_request_id_of_its_own(web: Web) -> None:
     assert len({each[0] for each in ids}) == len(answers)
 
 
+@quietly
 @pytest.mark.parametrize(
     "path",
     [
@@ -48,8 +49,8 @@ async def test_every_answer_has_a_request_id_of_its_own(web: Web) -> None:
         "//favicon.ico",
     ],
 )
-async def test_there_is_no_such_route(web: Web, path: str) -> None:
-    answer = await web.get(path)
+async def test_there_is_no_such_route(quiet: Web, path: str) -> None:
+    answer = await quiet.get(path)
     error_of(answer, 404)
     assert "location" not in answer.headers  # clients do not follow redirects (contract 1.1)
 
@@ -68,19 +69,22 @@ async def test_an_id_that_can_be_none_is_unknown(web: Web, number: str) -> None:
         error_of(await web.get(path), 404)
 
 
-async def test_the_wrong_method_is_told_with_the_right_ones(web: Web) -> None:
-    answer = await web.ask("DELETE", "/functions")
+@quietly
+async def test_the_wrong_method_is_told_with_the_right_ones(quiet: Web) -> None:
+    answer = await quiet.ask("DELETE", "/functions")
     assert "DELETE" in error_of(answer, 405)["message"]
     assert {"GET", "POST"} <= set(answer.headers["allow"].replace(" ", "").split(","))
 
 
-async def test_head_answers_as_get_without_the_body(web: Web) -> None:
-    answer = await web.ask("HEAD", "/functions/limits")
+@quietly
+async def test_head_answers_as_get_without_the_body(quiet: Web) -> None:
+    answer = await quiet.ask("HEAD", "/functions/limits")
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-async def test_an_unknown_id_in_a_path_is_named(web: Web) -> None:
-    assert error_of(await web.get("/functions/4711"), 404)["missing"] == [{"id": 4711}]
+@quietly
+async def test_an_unknown_id_in_a_path_is_named(quiet: Web) -> None:
+    assert error_of(await quiet.get("/functions/4711"), 404)["missing"] == [{"id": 4711}]
 
 
 # Faults
@@ -195,11 +199,12 @@ async def test_links_begin_with_the_public_url_when_there_is_one(webs: Callable[
     assert made["uploadUrl"].startswith("https://functions.plant.example/kvern/api/v1/files/upload/")
 
 
+@quietly
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "a@b", "évil", 'a"b', "a:123456", "a?b"])
-async def test_a_host_that_is_none_makes_no_link(web: Web, host: str) -> None:
-    answer = await web.post("/files", {"name": "a.zip"}, headers={"host": host.encode()})
+async def test_a_host_that_is_none_makes_no_link(quiet: Web, host: str) -> None:
+    answer = await quiet.post("/files", {"name": "a.zip"}, headers={"host": host.encode()})
     assert "Host" in error_of(answer, 400)["message"]
-    assert (await web.get("/files")).json() == {"items": []}
+    assert (await quiet.get("/files")).json() == {"items": []}
 
 
 async def test_links_need_no_token_and_bear_one(web: Web) -> None:
@@ -217,10 +222,11 @@ async def test_links_need_no_token_and_bear_one(web: Web) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_link_that_was_made_up_is_403(web: Web) -> None:
+@quietly
+async def test_a_link_that_was_made_up_is_403(quiet: Web) -> None:
     for path in ("upload/abc.def", "upload/nonsense", "upload/é"):
-        error_of(await web.http.put(f"/api/v1/files/{path}", content=b"x"), 403)
-    error_of(await web.http.get("/api/v1/files/download/abc.def"), 403)
+        error_of(await quiet.http.put(f"/api/v1/files/{path}", content=b"x"), 403)
+    error_of(await quiet.http.get("/api/v1/files/download/abc.def"), 403)
 
 
 # The query
@@ -258,10 +264,11 @@ async def test_a_cursor_that_was_made_up_is_refused(web: Web, cursor: str) -> No
         error_of(await web.get(path, params={"cursor": cursor}), 400)
 
 
-async def test_what_needs_no_token(web: Web) -> None:
-    web.token = "nonsense"
-    health = await web.get("//health")
+@quietly
+async def test_what_needs_no_token(quiet: Web) -> None:
+    quiet.token = "nonsense"
+    health = await quiet.get("//health")
     assert health.status_code == 200
     assert health.json()["status"] == "ok"
-    assert (await web.get("//openapi.json")).status_code == 200
-    error_of(await web.get(f"//api/v1/projects/{PROJECT}"), 401)
+    assert (await quiet.get("//openapi.json")).status_code == 200
+    error_of(await quiet.get(f"//api/v1/projects/{PROJECT}"), 401)

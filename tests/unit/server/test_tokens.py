@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.unit.fakes import PROJECT
-from tests.unit.server.conftest import Web
+from tests.unit.server.conftest import Web, quietly
 
 from kvern.service.clients import Credentials
 
@@ -64,6 +64,7 @@ async def test_a_wrong_id_and_a_wrong_secret_look_the_same(
     }
 
 
+@quietly
 @pytest.mark.parametrize(
     ("content", "error"),
     [
@@ -77,32 +78,35 @@ async def test_a_wrong_id_and_a_wrong_secret_look_the_same(
         (b'{"grant_type": "client_credentials"}', "unsupported_grant_type"),
     ],
 )
-async def test_a_form_that_is_none(web: Web, content: bytes, error: str) -> None:
-    answer = await ask(web, content=content)
+async def test_a_form_that_is_none(quiet: Web, content: bytes, error: str) -> None:
+    answer = await ask(quiet, content=content)
     assert (answer.status_code, answer.json()["error"]) == (400, error)
     assert isinstance(answer.json()["error_description"], str)
 
 
+@quietly
 @pytest.mark.parametrize(
     "header", [b"Basic", b"Basic !!!", b"Basic \xe6\xf8", b"Basic YWJj", b"Basic //79", b"Basic " + b"A" * 5]
 )
-async def test_a_header_that_is_no_basic_one(web: Web, header: bytes) -> None:
-    answer = await ask(web, {"grant_type": "client_credentials"}, headers={"authorization": header})
+async def test_a_header_that_is_no_basic_one(quiet: Web, header: bytes) -> None:
+    answer = await ask(quiet, {"grant_type": "client_credentials"}, headers={"authorization": header})
     assert answer.status_code in (400, 401)
     assert "error_description" in answer.json()
 
 
-async def test_who_a_token_is(web: Web) -> None:
-    seen = (await web.get("//api/v1/token/inspect")).json()
-    assert seen["subject"] == web.p.who.subject
+@quietly
+async def test_who_a_token_is(quiet: Web) -> None:
+    seen = (await quiet.get("//api/v1/token/inspect")).json()
+    assert seen["subject"] == quiet.p.who.subject
     assert [project["projectUrlName"] for project in seen["projects"]] == [PROJECT]
     acls = {name for capability in seen["capabilities"] for name in capability if name != "projectScope"}
     assert {"functionsAcl", "sessionsAcl", "filesAcl"} <= acls
     assert all(capability["projectScope"] for capability in seen["capabilities"])
 
 
-async def test_the_project_and_its_list(web: Web) -> None:
-    project = (await web.get("")).json()
+@quietly
+async def test_the_project_and_its_list(quiet: Web) -> None:
+    project = (await quiet.get("")).json()
     assert (project["name"], project["urlName"]) == (PROJECT, PROJECT)
-    listed = (await web.get("//api/v1/projects", params={"withDataModelingStatus": "true"})).json()
+    listed = (await quiet.get("//api/v1/projects", params={"withDataModelingStatus": "true"})).json()
     assert listed == {"items": [{"urlName": PROJECT, "dataModelingStatus": "HYBRID"}]}

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.unit.fakes import Plant, plant
+
+
+@pytest.fixture(autouse=True)
+def no_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is about power loss, and the disk would set the pace."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture

@@ -255,9 +255,17 @@ async def test_the_list_is_oldest_first_and_cut(p: Plant) -> None:
     assert [shown.id for shown in p.service.functions.select(PROJECT, wire.FunctionFilter(), 100)] == ids
 
 
-@pytest.mark.parametrize(
-    ("wanted", "found"),
-    [
+async def test_filters(p: Plant) -> None:
+    p.clock._now = 1000
+    a = await p.function(name="sums", owner="me", external_id="plant/a", metadata={"k": "v"})
+    await p.clock.advance(1)
+    b = await p.function(name="sums", owner="you", external_id="plant/b", metadata={"k": "v", "l": "w"})
+    await p.clock.advance(1)
+    p.builder.fails = RuntimeError("no")
+    c = p.service.functions.get(PROJECT, (await p.create(name="means")).id)
+    await until(lambda: c.record.status == "Failed")
+    names = {a.record.id: "a", b.record.id: "b", c.record.id: "c"}
+    for wanted, found in [
         (wire.FunctionFilter(), {"a", "b", "c"}),
         (wire.FunctionFilter(name="sums"), {"a", "b"}),
         (wire.FunctionFilter(name="Sums"), set[str]()),
@@ -278,25 +286,9 @@ async def test_the_list_is_oldest_first_and_cut(p: Plant) -> None:
         (wire.FunctionFilter(created_time=TimeRange(min=1001, max=1001)), {"b"}),
         (wire.FunctionFilter(created_time=TimeRange(min=1002, max=1001)), set[str]()),
         (wire.FunctionFilter(created_time=TimeRange()), {"a", "b", "c"}),
-    ],
-)
-async def test_filters(p: Plant, wanted: wire.FunctionFilter, found: set[str]) -> None:
-    p.clock._now = 1000
-    functions = {
-        "a": await p.function(name="sums", owner="me", external_id="plant/a", metadata={"k": "v"}),
-        "b": None,
-        "c": None,
-    }
-    await p.clock.advance(1)
-    functions["b"] = await p.function(name="sums", owner="you", external_id="plant/b", metadata={"k": "v", "l": "w"})
-    await p.clock.advance(1)
-    p.builder.fails = RuntimeError("no")
-    made = await p.create(name="means")
-    functions["c"] = failed = p.service.functions.get(PROJECT, made.id)
-    await until(lambda: failed.record.status == "Failed")
-    names = {function.record.id: name for name, function in functions.items() if function is not None}
-    chosen = p.service.functions.select(PROJECT, wanted, 100)
-    assert {names[shown.id] for shown in chosen} == found
+    ]:
+        chosen = p.service.functions.select(PROJECT, wanted, 100)
+        assert {names[shown.id] for shown in chosen} == found, wanted
 
 
 async def test_the_file_id_filter(p: Plant) -> None:
