@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,11 +94,15 @@ def client_python(client: str) -> Path:
     folder = ROOT / ".make" / f"test-{FOLDERS[client]}"
     python = folder / "bin" / "python"
     stamp = folder / VERSIONS[client]
-    if not stamp.exists():
-        uv = str(Path(sys.executable).parent / "uv")
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), VERSIONS[client]], check=True)
-        stamp.touch()
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of this run may be making it
+        if not stamp.exists():
+            uv = str(Path(sys.executable).parent / "uv")
+            subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+            install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), VERSIONS[client]]
+            subprocess.run(install, check=True)
+            stamp.touch()
     return python
 
 

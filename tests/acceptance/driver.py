@@ -36,7 +36,7 @@ def watch(kind, prefix, mark=""):
     for name, method in list(vars(kind).items()):
         if not inspect.isfunction(method) or (name.startswith("_") and name != "__call__") or name == "as_write":
             continue
-        label = mark + (prefix if name == "__call__" else f"{prefix}.{name}")
+        label = mark + (f"{prefix}()" if name == "__call__" else f"{prefix}.{name}")
         names.append(label)
         def noting(*args, _method=method, _label=label, **kwargs):
             if sys._getframe(1).f_code.co_filename.startswith("<user code"):
