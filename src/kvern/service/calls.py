@@ -12,10 +12,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable
-from dataclasses import replace
 from functools import partial
 
-import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from kvern.engine import Access, Engine, Order, Outcome, Verdict
@@ -24,15 +22,13 @@ from kvern.service.functions import Functions, LiveFunction
 from kvern.service.identity import Principal
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import LiveCall
+from kvern.service.outcomes import checked, end_row, status_of
 from kvern.service.sessions import Sessions
 from kvern.settings import Settings
 from kvern.store import Store, StoreFault, calls
 from kvern.store.calls import CallRecord, UnfinishedCall
 from kvern.store.schedules import ScheduleRecord
 from kvern.wire.errors import ApiError, BusyError, InvalidError, TooLargeError
-
-_STATUS = {Verdict.RETURNED: "Completed", Verdict.TIMED_OUT: "Timeout"}
-"""Every other verdict is Failed (contract 11.4)."""
 
 _LOG_EVERY = 2.0
 """Seconds after which the log of a running call is written, so that it survives a crash of the service."""
@@ -96,7 +92,7 @@ class Calls:
         except ApiError:
             function = None
         if left.begun or function is None:
-            row = _end_row(record.id, "Failed", Verdict.INTERRUPTED, self._clock.now())
+            row = end_row(record.id, "Failed", Verdict.INTERRUPTED, self._clock.now())
             row["to_error_message"] = "The call was interrupted by a restart of the service"
             await self._store.write(calls.END, row)
             if left.session_id is not None and record.schedule_id is None:
@@ -273,7 +269,7 @@ class Calls:
 
     async def _disown(self, call: LiveCall) -> None:
         """A call that is refused, but of which a part was kept perhaps, must not look as if it ran."""
-        row = _end_row(call.record.id, "Failed", Verdict.CANCELLED, self._clock.now())
+        row = end_row(call.record.id, "Failed", Verdict.CANCELLED, self._clock.now())
         row["to_error_message"] = "The call could not be kept, and did not run"
         with contextlib.suppress(StoreFault):
             await self._store.write(calls.END, row)
@@ -315,7 +311,7 @@ class Calls:
             scheduled_time=call.record.scheduled_time,
             on_begin=None if call.begun else partial(self._begin, call),
         )
-        return _checked(await self._engine.run(revision, order))
+        return checked(await self._engine.run(revision, order))
 
     async def _begin(self, call: LiveCall) -> None:
         await self._store.write(calls.BEGIN, {"call": call.record.id})
@@ -333,8 +329,8 @@ class Calls:
         """Write the end; while the store refuses, try again: the end of a call must not be lost."""
         record = call.record
         end_time = max(self._clock.now(), record.start_time)
-        status = _STATUS.get(outcome.verdict, "Failed")
-        row = _end_row(record.id, status, outcome.verdict, end_time)
+        status = status_of(outcome.verdict)
+        row = end_row(record.id, status, outcome.verdict, end_time)
         if status == "Completed":
             row["to_response"] = outcome.response
         else:
@@ -415,32 +411,3 @@ class Calls:
     async def _forget_logs(self, functions: list[LiveFunction]) -> None:
         gone = {function.record.id for function in functions}
         self._unkept = [(number, row) for number, row in self._unkept if number not in gone]
-
-
-def _checked(outcome: Outcome) -> Outcome:
-    """A worker that was taken over by its handler may answer anything; what is kept and shown is JSON, and UTF-8."""
-    if outcome.verdict is not Verdict.RETURNED:
-        return replace(outcome, message=_clean(outcome.message), trace=_clean(outcome.trace))
-    try:
-        response = outcome.response or b""
-        response.decode()
-        msgspec.json.decode(response, type=msgspec.Raw)
-    except (UnicodeDecodeError, msgspec.DecodeError):
-        return Outcome(Verdict.UNUSABLE, message="Expected JSON as the response, and the worker sent something else")
-    return outcome
-
-
-def _clean(text: str) -> str:
-    return text.encode(errors="replace").decode()
-
-
-def _end_row(call_id: int, status: str, verdict: Verdict, moment: int) -> dict[str, object]:
-    return {
-        "call": call_id,
-        "to_status": status,
-        "to_verdict": verdict.value,
-        "to_end_time": moment,
-        "to_error_message": None,
-        "to_error_trace": None,
-        "to_response": None,
-    }
