@@ -13,6 +13,7 @@ from tests.unit.fakes import BASE_URL, PROJECT, HandlerError, Plant, plant, rais
 
 from kvern.engine import LogLine, Outcome, Verdict
 from kvern.service import calls as service_calls
+from kvern.service.outcomes import end_row
 from kvern.store import StoreFault, calls, sessions, tables
 from kvern.wire.errors import ApiError, BusyError, InvalidError, NotFoundError, TooLargeError, UnauthenticatedError
 from kvern.wire.sessions import SessionWrite
@@ -152,7 +153,20 @@ async def test_every_verdict_has_its_status(p: Plant, verdict: Verdict, status: 
     assert kept["response"] is None
 
 
-@pytest.mark.parametrize("response", [b"", b"{", b"NaN", b"1 2", b'{"a":}', b"'a'", b'"\xff"', None])
+@pytest.mark.parametrize("response", [b'"\\udc80"', b'{"\\ud800": "\\ud83d\\ude00"}', b"[" * 900 + b"]" * 900])
+async def test_json_that_few_read_is_json_all_the_same(p: Plant, response: bytes) -> None:
+    function = await p.function()
+    p.engine.endings.append(returned(response))
+    record = await p.ended(function)
+    assert record.status == "Completed"
+    answer = await p.service.history.response(PROJECT, function.record.id, record.id)
+    assert bytes(answer.response) == response
+
+
+@pytest.mark.parametrize(
+    "response",
+    [b"", b"{", b"NaN", b"-Infinity", b"1 2", b'{"a":}', b"'a'", b'"\xff"', b'"\\udc80', b"[" * 100_000, None],
+)
 async def test_a_response_that_is_no_json_fails_the_call(p: Plant, response: bytes | None) -> None:
     function = await p.function()
     p.engine.endings.append(Outcome(Verdict.RETURNED, response))
@@ -554,7 +568,7 @@ async def test_an_end_whatever_it_holds_leaves_no_call_running_for_ever(at_once:
 async def test_an_end_is_written_once(p: Plant) -> None:
     function = await p.function()
     record = await p.ended(function)
-    late = service_calls._end_row(record.id, "Failed", Verdict.INTERRUPTED, p.clock.now())
+    late = end_row(record.id, "Failed", Verdict.INTERRUPTED, p.clock.now())
     await p.store.write(calls.END, late)
     assert (await row_of(p, record.id))["status"] == "Completed"
 
