@@ -12,10 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, event, insert, select, text, update
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
-from kvern.store import Store, StoreFault, tables
+from kvern.store import Store, StoreFault, calls, clients, files, functions, schedules, schema, sessions, tables
 from kvern.store.sqlite import SqliteStore
 
 NOTES = Table("notes", MetaData(), Column("id", Integer, primary_key=True), Column("text", String(100), unique=True))
@@ -523,6 +539,48 @@ def test_a_database_of_another_program_is_left_as_it_is(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("functions",)]
     connection.close()
+
+
+def of_the_first_version(path: Path) -> None:
+    """A database as the first schema had it, with a row of each kind that lasts."""
+    engine = create_engine(f"sqlite:///{path}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in (
+            "INSERT INTO clients VALUES ('kvern-1', 'plant', 'mine', 'hash', '[]', 1)",
+            "INSERT INTO functions (id, project, name, status, file_id, bundle, function_path, cpu, memory, runtime, "
+            "revision, created_time) VALUES (7, 'plant', 'f', 'Ready', 1, 'b', 'handler.py', 1, 1.5, 'py313', 'r', 2)",
+            "INSERT INTO calls (id, project, function_id, status, begun, start_time, data) "
+            "VALUES (8, 'plant', 7, 'Running', 1, 3, x'7b7d')",
+            "INSERT INTO schedules (id, project, function_id, name, cron_expression, session_id, created_time) "
+            "VALUES (9, 'plant', 7, 's', '* * * * *', 10, 4)",
+            "INSERT INTO sessions (id, project, type, status, subject, capabilities, creation_time, expiration_time) "
+            "VALUES (10, 'plant', 'TOKEN_EXCHANGE', 'ACTIVE', 'kvern-1', '[]', 5, 6)",
+            "INSERT INTO files (id, project, name, details, created_time, last_updated_time) "
+            "VALUES (11, 'plant', 'a.zip', '{}', 7, 7)",
+            "UPDATE sequences SET next = 2000",
+        ):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+async def test_a_database_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it(path: Path) -> None:
+    of_the_first_version(path)
+    store = SqliteStore(path)
+    store.start()
+    try:
+        assert [record.client_id for record in await store.read(clients.everything)] == ["kvern-1"]
+        assert [record.id for record in await store.read(functions.everything)] == [7]
+        assert [left.record.id for left in await store.read(calls.unfinished)] == [8]
+        assert [record.id for record in await store.read(schedules.everything)] == [9]
+        assert [record.id for record in await store.read(sessions.alive)] == [10]
+        assert (await store.read(lambda connection: files.get(connection, "plant", 11))) is not None
+        assert store.next_id() >= 2000
+    finally:
+        store.stop()
 
 
 async def test_the_migrations_make_what_the_tables_say(store: Store) -> None:
