@@ -53,6 +53,8 @@ class Endpoint:
     def _part(part: str) -> str:
         if not part.startswith("{"):
             return re.escape(part)
+        if part == "{external_id}":
+            return r".+"
         return r"[0-9]+" if part.endswith("_id}") else r"[^/]+"
 
     def __str__(self) -> str:

@@ -83,8 +83,6 @@ class Project:
     def cdf(self, *words: str, env: dict[str, str] = QUIET, status: int = 0) -> Ran:
         self.proxy.taken()
         command = max((c for c in TOOLKIT_COMMANDS if f"cdf {' '.join(words)} ".startswith(f"{c} ")), key=len)
-        if "--dry-run" in words:
-            command += " --dry-run"
         NOTEBOOK.ran(TOOLKIT, command)
         done = subprocess.run(
             [self._cdf, *words],
