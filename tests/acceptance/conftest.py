@@ -54,7 +54,7 @@ def pytest_testnodedown(node: object) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Compare the page of compatibility with what was run; a page that was not true is written anew, and said to be.
 
-    It does not fail the run: on a busy machine a client may poll where it otherwise need not, and the page then differs.
+    A page that differs does not fail the run: on a busy machine a client may poll where it otherwise need not, and the page then differs.
     """
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["notebook"] = NOTEBOOK.dump()
@@ -65,15 +65,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     whole = files <= {test.partition("::")[0] for test in everything} and everything <= _ended and not named
     if not whole or _failed or session.config.getoption("keyword") or session.config.getoption("markexpr"):
         return
-    complaints = [f"no test ran {what}" for what in NOTEBOOK.not_run()]
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    for what in NOTEBOOK.not_run():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(f"ERROR no test ran {what}", red=True)
     text = page(NOTEBOOK)
     if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
         PAGE.write_text(text, encoding="utf-8")
-        complaints.append("docs/compatibility.md did not tell what was run; it was written anew, commit it")
-    if complaints:
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        for complaint in complaints:
-            reporter.write_line(f"NOTE {complaint}", yellow=True)
+        reporter.write_line(
+            "NOTE docs/compatibility.md did not tell what was run; it was written anew, commit it", yellow=True
+        )
 
 
 @pytest.fixture(scope="session")
