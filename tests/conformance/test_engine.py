@@ -1354,6 +1354,39 @@ async def test_a_call_that_was_stopped_tells_what_it_used(bench: Bench) -> None:
     assert f"CPU time {outcome.cpu_seconds:.2f} s, peak memory {outcome.peak_memory / 1e6:.0f} MB" in outcome.message
 
 
+async def test_an_outcome_names_the_worker_that_ran_the_call(bench: Bench) -> None:
+    source = """
+        import os
+        def handle(data):
+            if data: os._exit(1)
+    """
+    function, other = bench.function(source), bench.function(source)
+    first, second, died = [(await bench.call(function, data)).outcome for data in ({}, {}, {"die": True})]
+    assert first.verdict is second.verdict is Verdict.RETURNED
+    assert died.verdict is Verdict.CRASHED
+    assert died.cpu_seconds is not None
+    host, _, number = first.worker.partition("/")
+    assert (len(host), number) == (8, "1")
+    assert first.worker == second.worker == died.worker
+    assert (await bench.call(function)).outcome.worker == f"{host}/2", "a name is used for one process only"
+    assert not (await bench.call(other)).outcome.worker.startswith(host)
+
+
+async def test_a_call_that_did_not_begin_has_no_worker_and_tells_how_long_it_waited(bench: Bench) -> None:
+    function = bench.function("import time\ndef handle(data): time.sleep(30)")
+    orders = [bench.order() for _ in range(5)]
+    calls = [asyncio.create_task(bench.engine.run(function, order)) for order in orders]
+    assert (await bench.call("def handle(data): return 1")).value == 1  # and meanwhile four of them begin
+    assert await bench.engine.cancel(orders[4].call_id)
+    waited = await calls[4]
+    assert (waited.verdict, waited.worker, waited.run_seconds) == (Verdict.CANCELLED, "", 0)
+    assert (waited.cpu_seconds, waited.peak_memory) == (None, None)
+    assert waited.queue_seconds > 0
+    for order in orders[:4]:
+        assert await bench.engine.cancel(order.call_id)
+    assert {(await call).verdict for call in calls[:4]} == {Verdict.CANCELLED}
+
+
 async def test_a_call_that_waited_tells_how_long(bench: Bench) -> None:
     function = bench.function("import time\ndef handle(data): time.sleep(0.2)")
     outcomes = [result.outcome for result in await asyncio.gather(*(bench.call(function) for _ in range(8)))]

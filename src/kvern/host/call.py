@@ -86,9 +86,11 @@ class Outcome:
             when it answered, by the kernel when it died. None when it is not known, as when the call did not begin.
         peak_memory: the most memory that the worker's process, or one of its children, has had in its life so far,
             in bytes; what it shares with the zygote counts. None as above.
-        queue_seconds: from `run` until a worker was given the call.
+        queue_seconds: from `run` until a worker was given the call; when none was, until the end.
         run_seconds: from then until the end; 0 when the call did not begin.
         cold: whether a worker had to be started for it.
+        worker: which worker ran it: its host's name and its number there, such as `6f1c09d2/3`, used for no other
+            process. Empty when the call did not begin.
     """
 
     verdict: Verdict
@@ -100,6 +102,7 @@ class Outcome:
     queue_seconds: float = 0.0
     run_seconds: float = 0.0
     cold: bool = False
+    worker: str = ""
 
 
 class HandlerError(Exception):

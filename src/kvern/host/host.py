@@ -88,8 +88,8 @@ class Host:
         left: packages that its zygote must leave to the workers, and why; grows as they are found out.
         turns: of the calls of all hosts.
 
-    Kept for the engine: `last_used` (the loop's time), `uses` (calls), `worth` (see `worth.py`), `size` (bytes, as of
-    `measured`).
+    `name` is short, and no other host's. Kept for the engine: `last_used` (the loop's time), `uses` (calls), `worth`
+    (see `worth.py`), `size` (bytes, as of `measured`).
     """
 
     revision: Revision
@@ -99,6 +99,7 @@ class Host:
     folder: Path
     left: dict[str, str]
     turns: Turns
+    name: str = field(default_factory=lambda: os.urandom(4).hex())
     last_used: float = 0.0
     uses: int = 0
     worth: float = 0.0
@@ -150,25 +151,24 @@ class Host:
         ticket = Ticket(ended=self._stopped)
         self._calls[order.call_id] = ticket
         self.uses += 1
-        self.last_used = asyncio.get_running_loop().time()
+        came = self.last_used = asyncio.get_running_loop().time()
         try:
-            return await self._run(order, ticket)
+            return await self._run(order, ticket, came)
         except NotLoadedError as error:
             lines = Lines(order.log_limit)
             printed = [*lines.feed(error.output), *lines.finish()]
             if printed:
                 order.on_log(printed)
-            return Outcome(Verdict.NOT_LOADED, message=error.message, trace=error.own_trace)
+            return Outcome(Verdict.NOT_LOADED, message=error.message, trace=error.own_trace, queue_seconds=_since(came))
         except BoxError as error:
-            return Outcome(Verdict.CRASHED, message=str(error))
+            return Outcome(Verdict.CRASHED, message=str(error), queue_seconds=_since(came))
         except EndedError as error:
-            return Outcome(error.verdict, message=error.message)
+            return Outcome(error.verdict, message=error.message, queue_seconds=_since(came))
         finally:
             del self._calls[order.call_id]
             self.last_used = asyncio.get_running_loop().time()
 
-    async def _run(self, order: Order, ticket: Ticket) -> Outcome:
-        came = asyncio.get_running_loop().time()
+    async def _run(self, order: Order, ticket: Ticket, came: float) -> Outcome:
         while True:
             if ticket.ended is not None:
                 raise ticket.ended
@@ -201,8 +201,7 @@ class Host:
         if not worker.usable:
             return None
         ticket.worker = worker
-        queued = asyncio.get_running_loop().time() - came
-        ticket.outcome = outcome = worker.run(order, access, queued, cold=ticket.waited and worker.calls == 0)
+        ticket.outcome = outcome = worker.run(order, access, _since(came), cold=ticket.waited and worker.calls == 0)
         try:
             return await asyncio.shield(outcome)
         except asyncio.CancelledError:
@@ -367,7 +366,7 @@ class Host:
         finally:
             self._unforked -= 1
         number = next(self._numbers)
-        worker = Worker(number, self.revision, self.limits, zygote, self._free, self._on_gone)
+        worker = Worker(f"{self.name}/{number}", number, self.revision, self.limits, zygote, self._free, self._on_gone)
         self._workers[number] = worker
         return worker
 
@@ -421,3 +420,7 @@ class Host:
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _since(moment: float) -> float:
+    return asyncio.get_running_loop().time() - moment

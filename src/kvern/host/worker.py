@@ -65,6 +65,7 @@ class Worker(asyncio.Protocol):
     can go on; `on_gone` once, when it is dead and nothing that it started is left.
 
     Args:
+        name: names it in outcomes.
         number: names it in its box.
         revision: what it runs.
         limits: give it a seat.
@@ -74,6 +75,7 @@ class Worker(asyncio.Protocol):
 
     def __init__(
         self,
+        name: str,
         number: int,
         revision: Revision,
         limits: Limits,
@@ -81,6 +83,7 @@ class Worker(asyncio.Protocol):
         on_free: Callable[[Worker], None],
         on_gone: Callable[[Worker], None],
     ) -> None:
+        self.name = name
         self.number = number
         self.takes: frozenset[str] = frozenset()
         self.idle_since = 0.0
@@ -269,7 +272,7 @@ class Worker(asyncio.Protocol):
         if self._outcome is not None:
             if verdict in FIGURED and code is not None:
                 message += f" (CPU time {self._cpu - self._cpu_before:.2f} s, peak memory {megabytes(self._peak)})"
-            self._finish(Outcome(verdict, message=message))
+            self._finish(Outcome(verdict, message=message), known=code is not None)
         self._release()
         self._on_gone(self)
         for _ in range(200):
@@ -388,7 +391,8 @@ class Worker(asyncio.Protocol):
             message += f" (the call had reached its limit of {self._seat.pids} processes and threads)"
         return Outcome(verdict, message=message, trace=trace)
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome, *, known: bool = True) -> None:
+        """The call is over; `known` is whether somebody has told what it used."""
         assert self._outcome is not None
         if self._timer is not None:
             self._timer.cancel()
@@ -397,11 +401,12 @@ class Worker(asyncio.Protocol):
         finally:
             told = replace(
                 outcome,
-                cpu_seconds=round(self._cpu - self._cpu_before, 6),
-                peak_memory=self._peak or None,
+                cpu_seconds=round(self._cpu - self._cpu_before, 6) if known else None,
+                peak_memory=(self._peak or None) if known else None,
                 queue_seconds=self._queued,
                 run_seconds=self._loop.time() - self._handed,
                 cold=self._cold,
+                worker=self.name,
             )
             self._cpu_before = self._cpu
             self._outcome.set_result(told)
