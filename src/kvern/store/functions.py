@@ -16,7 +16,8 @@ from kvern.store.tables import call_logs, calls, functions, schedules
 class FunctionRecord:
     """A row of `functions`; maps and lists as Python values.
 
-    `vault` holds what is secret of it, encrypted by `vault_key`, which itself is wrapped by the master key.
+    `vault` holds what is secret of it, encrypted by `vault_key`, which itself is wrapped by the master key; `options` is
+    what it asked for beyond the contract.
     """
 
     id: int
@@ -44,9 +45,10 @@ class FunctionRecord:
     error_message: str | None = None
     error_trace: str | None = None
     last_called: int | None = None
+    options: dict[str, Any] | None = None
 
 
-_JSON = frozenset({"metadata", "env_vars", "secret_keys"})
+_JSON = frozenset({"metadata", "env_vars", "secret_keys", "options"})
 _NAMES = tuple(field.name for field in fields(FunctionRecord))
 
 

@@ -13,7 +13,7 @@ from kvern.store.tables import schedules
 
 @dataclass(slots=True, kw_only=True)
 class ScheduleRecord:
-    """A row of `schedules`; `data` is the JSON text that was sent, or None."""
+    """A row of `schedules`; `data` is the JSON text that was sent, or None; the policies are None where not given."""
 
     id: int
     project: str
@@ -25,6 +25,12 @@ class ScheduleRecord:
     function_external_id: str | None = None
     description: str | None = None
     data: bytes | None = None
+    time_zone: str | None = None
+    missed: str | None = None
+    missed_window: int | None = None
+    overlap: str | None = None
+    paused_time: int | None = None
+    accounted_until: int | None = None
 
 
 def add(connection: Connection, record: ScheduleRecord) -> None:

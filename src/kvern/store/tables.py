@@ -159,6 +159,7 @@ functions = Table(
     Column("error_trace", Text, nullable=True),
     Column("created_time", BigInteger, nullable=False),
     Column("last_called", BigInteger, nullable=True),
+    Column("options", Text, nullable=True),
     UniqueConstraint("project", "external_id", name="functions_external_id"),
 )
 
@@ -180,11 +181,41 @@ calls = Table(
     Column("error_trace", Text, nullable=True),
     Column("data", LargeBinary, nullable=False),
     Column("response", LargeBinary, nullable=True),
+    Column("server", String(40), nullable=True),
+    Column("worker", String(64), nullable=True),
+    Column("cold", Boolean, nullable=True),
+    Column("attempt", Integer, nullable=True),
+    Column("queue_seconds", Float, nullable=True),
+    Column("run_seconds", Float, nullable=True),
+    Column("cpu_seconds", Float, nullable=True),
+    Column("peak_memory", BigInteger, nullable=True),
+    Column("idempotency_key", String(255), nullable=True),
+    Column("idempotency_hash", String(64), nullable=True),
+    Column("rerun_of", BigInteger, nullable=True),
+    Column("cancel_time", BigInteger, nullable=True),
+    Column("next_attempt_time", BigInteger, nullable=True),
+    Column("dead_time", BigInteger, nullable=True),
     UniqueConstraint("schedule_id", "scheduled_time", name="calls_tick"),
+    Index(
+        "calls_by_idempotency_key",
+        "function_id",
+        "idempotency_key",
+        unique=True,
+        sqlite_where=text("idempotency_key IS NOT NULL"),
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+    Index(
+        "calls_dead",
+        "function_id",
+        "dead_time",
+        sqlite_where=text("dead_time IS NOT NULL"),
+        postgresql_where=text("dead_time IS NOT NULL"),
+    ),
     Index("calls_by_function", "function_id", "start_time", "id"),
     Index(
         "calls_running", "status", sqlite_where=text("status = 'Running'"), postgresql_where=text("status = 'Running'")
     ),
+    Index("calls_by_status", "function_id", "status", "start_time", "id"),
     Index("calls_by_age", "start_time"),
 )
 
@@ -195,6 +226,26 @@ call_logs = Table(
     Column("chunk", Integer, primary_key=True, autoincrement=False),
     Column("entries", LargeBinary, nullable=False),
 )
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("verdict", String(16), nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger, nullable=False),
+    Column("first_chunk", Integer, nullable=False),
+    Column("error_message", Text, nullable=True),
+    Column("error_trace", Text, nullable=True),
+    Column("worker", String(64), nullable=True),
+    Column("cold", Boolean, nullable=True),
+    Column("queue_seconds", Float, nullable=True),
+    Column("run_seconds", Float, nullable=True),
+    Column("cpu_seconds", Float, nullable=True),
+    Column("peak_memory", BigInteger, nullable=True),
+)
+"""Attempts of a call before its last one; `first_chunk` is where its lines begin in `call_logs`."""
 
 schedules = Table(
     "schedules",
@@ -209,5 +260,64 @@ schedules = Table(
     Column("data", LargeBinary, nullable=True),
     Column("session_id", BigInteger, nullable=False),
     Column("created_time", BigInteger, nullable=False),
+    Column("time_zone", String(64), nullable=True),
+    Column("missed", String(8), nullable=True),
+    Column("missed_window", BigInteger, nullable=True),
+    Column("overlap", String(8), nullable=True),
+    Column("paused_time", BigInteger, nullable=True),
+    Column("accounted_until", BigInteger, nullable=True),
     Index("schedules_by_function", "function_id"),
 )
+"""`missed_window` in ms; `accounted_until` is the last moment (ms) up to which every due time has its tick."""
+
+ticks = Table(
+    "ticks",
+    metadata,
+    Column("schedule_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("due_time", BigInteger, primary_key=True, autoincrement=False),
+    Column("outcome", String(8), nullable=False),
+    Column("reason", Text, nullable=True),
+    Column("fired_time", BigInteger, nullable=True),
+    Column("call_id", BigInteger, nullable=True),
+    Index("ticks_by_age", "due_time"),
+)
+"""The ledger: how every due time of every schedule ended."""
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("address", String(1024), nullable=False),
+    Column("version", String(32), nullable=False),
+    Column("started_time", BigInteger, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+)
+"""The services that share this database; times are the database's own, in ms since the epoch."""
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("server", String(40), nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+)
+"""What only one of them may do at a time, such as firing schedules."""
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("noun", String(16), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("server", String(40), nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+"""What one server changed of that which others hold in memory."""
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+"""Keys that all servers share, wrapped by the master key."""
