@@ -252,6 +252,20 @@ async def test_a_work_that_raises_what_is_no_database_error_leaves_the_writer_al
     assert await store.read(kept) == [2]
 
 
+@pytest.mark.parametrize("broken_off", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, StopIteration])
+async def test_whatever_a_work_raises_all_who_wait_are_told(store: Store, broken_off: type[BaseException]) -> None:
+    def work(connection: Connection) -> None:
+        add(2)(connection)
+        raise broken_off
+
+    async with Plug(store) as plug:
+        waiting = [asyncio.ensure_future(store.transact(one)) for one in (add(1), work, add(3))]
+        plug.pull()
+        results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
+    assert [type(result) for result in results] == [type(None), StoreFault, type(None)]
+    assert await store.read(kept) == [1, 3]
+
+
 async def test_a_read_that_fails_disturbs_nobody(store: Store) -> None:
     def work(connection: Connection) -> None:
         raise OwnError

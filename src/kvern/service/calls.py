@@ -147,11 +147,12 @@ class Calls:
         if len(data) > most:
             raise TooLargeError(f"Expected at most {most} bytes of data, given {len(data)}")
         self._check_room(function)
+        record = self._new_record(function)
         if nonce is None:
             session, bound = self._sessions.implicit(principal)
         else:
             session, bound = self._sessions.bind(principal.project, nonce)
-        return await self._accept(function, session.id, data, bound)
+        return await self._accept(record, function, session.id, data, bound)
 
     def _check_room(self, function: LiveFunction) -> None:
         if self._draining:
@@ -178,11 +179,11 @@ class Calls:
         if self._sessions.get(schedule.session_id) is None:
             refusal = f"{await self._sessions.why_ended(schedule.session_id)}; create the schedule anew"
         data = schedule.data if schedule.data is not None else b"{}"
+        record = self._new_record(function, (schedule.id, due))
         with contextlib.suppress(IntegrityError):
             if refusal is None:
-                await self._accept(function, schedule.session_id, data, None, (schedule.id, due))
+                await self._accept(record, function, schedule.session_id, data, None)
                 return
-            record = self._new_record(function, (schedule.id, due))
             row = self._accept_row(record, function.record.project, schedule.session_id, data, begun=False)
             ended = {"status": "Failed", "verdict": Verdict.CANCELLED.value, "end_time": record.start_time}
             await self._store.write(calls.REFUSE, {**row, **ended, "error_message": refusal, "error_trace": ""})
@@ -199,14 +200,8 @@ class Calls:
         )
 
     async def _accept(
-        self,
-        function: LiveFunction,
-        session_id: int,
-        data: bytes,
-        bound: Awaitable[None] | None,
-        tick: tuple[int, int] | None = None,
+        self, record: CallRecord, function: LiveFunction, session_id: int, data: bytes, bound: Awaitable[None] | None
     ) -> LiveCall:
-        record = self._new_record(function, tick)
         call = LiveCall(record, function.record.project, function, session_id, data)
         self._enter(call)
         call.task = asyncio.create_task(self._drive(call, bound), name=f"call-{record.id}")
@@ -258,7 +253,7 @@ class Calls:
             if faults:
                 raise faults[0]
         except BaseException as error:
-            await self._disown(call)
+            await self._disown(call, ends_session=bound is not None)
             self._leave(call)
             call.accepted.set_exception(error)
             call.accepted.exception()  # whoever waits is told; when nobody does, it is no fault of the task
@@ -267,12 +262,17 @@ class Calls:
         call.accepted.set_result(None)
         await self._run(call)
 
-    async def _disown(self, call: LiveCall) -> None:
-        """A call that is refused, but of which a part was kept perhaps, must not look as if it ran."""
+    async def _disown(self, call: LiveCall, *, ends_session: bool) -> None:
+        """A call that is refused, but of which a part was kept perhaps, must not look as if it ran.
+
+        Nor does the session act that was bound for it alone.
+        """
         row = end_row(call.record.id, "Failed", Verdict.CANCELLED, self._clock.now())
         row["to_error_message"] = "The call could not be kept, and did not run"
-        with contextlib.suppress(StoreFault):
-            await self._store.write(calls.END, row)
+        writes = [self._store.write(calls.END, row)]
+        if ends_session and call.session_id is not None:
+            writes.append(self._sessions.end(call.session_id, "CANCELLED"))
+        await asyncio.gather(*writes, return_exceptions=True)
 
     async def _run(self, call: LiveCall) -> None:
         try:

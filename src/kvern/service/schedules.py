@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import logging
 import re
@@ -108,7 +109,17 @@ class Schedules:
             session, bound = self._sessions.bind(project, wanted.nonce)
         else:
             session, bound = self._sessions.implicit(principal, oneshot=False)
-        await bound
+        try:
+            await bound
+            return await self._keep(project, function, wanted, session.id)
+        except Exception:
+            with contextlib.suppress(StoreFault):
+                await self._sessions.end(session.id, "CANCELLED")
+            raise
+
+    async def _keep(
+        self, project: str, function: LiveFunction, wanted: wire.ScheduleWrite, session_id: int
+    ) -> wire.Schedule:
         record = ScheduleRecord(
             id=self._store.next_id(),
             project=project,
@@ -118,13 +129,12 @@ class Schedules:
             description=wanted.description or None,
             cron_expression=wanted.cron_expression,
             data=wanted.input_data(),
-            session_id=session.id,
+            session_id=session_id,
             created_time=self._clock.now(),
         )
         if not function.deleted:
             await self._store.transact(lambda connection: schedules.add(connection, record))
         if function.deleted:  # meanwhile; what was just written goes with the function
-            await self._sessions.end(record.session_id, "CANCELLED")
             raise _unknown_function(wanted)
         self._hold(record, record.created_time)
         return shown(record)

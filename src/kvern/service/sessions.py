@@ -106,10 +106,14 @@ class Sessions:
             record, proof = await self._of_caller(principal, oneshot=bool(wanted.oneshot_token_exchange))
         nonce = secrets.token_urlsafe(24)
         record.nonce_hash = _hash(nonce)
-        if proof is None:
-            await self._store.write(sessions.OPEN, sessions.values(record))
-        else:
-            await self._store.transact(lambda connection: sessions.add(connection, self._sealed(record, proof)))
+        try:
+            if proof is None:
+                await self._store.write(sessions.OPEN, sessions.values(record))
+            else:
+                await self._store.transact(lambda connection: sessions.add(connection, self._sealed(record, proof)))
+        except BaseException:
+            self._foreign.drop(record.id)
+            raise
         self._hold(record)
         return wire.CreatedSession(
             id=record.id,
@@ -152,11 +156,17 @@ class Sessions:
         record = self._for(who, oneshot=oneshot)
         if record.type == _ONESHOT or who.session_id is not None:
             return record, None
-        granted = await self._foreign.try_exchange(who)
-        if granted is None:
-            return record, None
-        if granted.assertion.subject != who.subject:
-            raise InvalidError("The session cannot be created: the issuer exchanged the token for another subject's")
+        try:
+            granted = await self._foreign.try_exchange(who)
+            if granted is None:
+                return record, None
+            if granted.assertion.subject != who.subject:
+                raise InvalidError(
+                    "The session cannot be created: the issuer exchanged the token for another subject's"
+                )
+        except BaseException:
+            self._foreign.drop(record.id)
+            raise
         self._foreign.hold(record.id, granted.access_token, granted.assertion.expires)
         return record, None if granted.refresh_token is None else Proof(refresh_token=granted.refresh_token)
 

@@ -3,6 +3,7 @@
 what goes wrong                        | what the file shows        | what is left on disk
 ---------------------------------------|----------------------------|-------------------------------------
 the client goes away, too many bytes   | what it showed before      | nothing
+the store refuses the write            | what it showed before      | nothing
 the file is deleted meanwhile          | it is gone                 | nothing
 parts come, but never all of them      | what it showed before      | the parts, until a week has passed
 two uploads to one file at a time      | the one that ended last    | its bytes only
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -47,6 +48,7 @@ class Uploads:
         self._links = links
         self._files = files
         self._limit = limit
+        self._keeping: set[asyncio.Task[bool]] = set()
 
     def link(self, project: str, file_id: int) -> str:
         """The proof of a link for all bytes of a file at once."""
@@ -88,12 +90,11 @@ class Uploads:
         key, size = await self._blobs.write(content, self._limit)
         now = self._clock.now()
 
-        def work(connection: Connection) -> tuple[bool, str | None]:
-            return _replace(connection, grant.project, grant.file_id, key, size, now)
+        def work(connection: Connection) -> tuple[bool, list[str | None]]:
+            kept, replaced = _replace(connection, grant.project, grant.file_id, key, size, now)
+            return kept, [replaced if kept else key]
 
-        kept, replaced = await self._store.transact(work)
-        await self._drop([replaced] if kept else [key])
-        if not kept:
+        if not await self._keep(key, work):
             raise unknown_file(grant.file_id)
 
     async def _take_part(self, grant: Grant, content: AsyncIterable[bytes]) -> None:
@@ -102,20 +103,40 @@ class Uploads:
         key, size = await self._blobs.write(content, min(self._limit, wire.PART_MOST))
         part = PartRecord(upload_id=grant.upload, part=grant.part, blob=key, size=size)
 
-        def work(connection: Connection) -> str | None:
+        def work(connection: Connection) -> tuple[bool, list[str | None]]:
             if not _is_open(connection, grant):
                 raise _ended(grant)
             others = (other for other in uploads.parts(connection, grant.upload) if other.part != grant.part)
             if size + sum(other.size for other in others) > self._limit:
                 raise TooLargeError(f"Expected at most {self._limit} bytes in all parts of a file, given more")
-            return uploads.put_part(connection, part)
+            return True, [uploads.put_part(connection, part)]
 
-        try:
-            replaced = await self._store.transact(work)
-        except BaseException:
-            await self._blobs.delete(key)
-            raise
-        await self._drop([replaced])
+        await self._keep(key, work)
+
+    async def _keep(self, made: str | None, work: Callable[[Connection], tuple[bool, list[str | None]]]) -> bool:
+        """Carry out the write that new bytes are for, and delete those that nobody needs after it.
+
+        It goes on when the request that waits for it is broken off: whether the new bytes are needed is known only
+        when the write has ended.
+
+        Args:
+            made: the key of the new bytes, which go when the write fails.
+            work: tells whether it did what it should, and the keys that nobody needs any more.
+        """
+
+        async def keep() -> bool:
+            try:
+                done, useless = await self._store.transact(work)
+            except Exception:
+                await self._drop([made])
+                raise
+            await self._drop(useless)
+            return done
+
+        task = asyncio.create_task(keep(), name="keep-upload")
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+        return await asyncio.shield(task)
 
     async def complete(self, who: Principal, end: wire.UploadEnd) -> None:
         """Make the parts the file's bytes. Completing the same upload again does no harm (contract 1.8).
@@ -165,9 +186,7 @@ class Uploads:
             uploads.complete(connection, upload.id, now)
             return True, [replaced, *(keys if len(parts) > 1 else [])]
 
-        done, useless = await self._store.transact(work)
-        await self._drop(useless)
-        if not done:
+        if not await self._keep(key if len(parts) > 1 else None, work):
             raise _disturbed(upload)
 
     async def _bytes(self, keys: list[str]) -> AsyncIterator[bytes]:
@@ -181,7 +200,7 @@ class Uploads:
         """Delete what was uploaded in parts, and never completed, since before `moment` (ms)."""
         await self._drop(await self._store.transact(lambda connection: uploads.forget_before(connection, moment)))
 
-    async def _drop(self, keys: list[str] | list[str | None]) -> None:
+    async def _drop(self, keys: Sequence[str | None]) -> None:
         for key in keys:
             if key is not None:
                 await self._blobs.delete(key)

@@ -6,6 +6,7 @@ commits once, and only then resolves the futures. Under load one disk flush so s
     what goes wrong                         | the group                    | the one that caused it | the others
     ----------------------------------------|------------------------------|------------------------|------------------
     a work raises (constraint, own error)   | rolled back, redone one by one | raises its own error | are committed
+    a work raises what is no `Exception`    | rolled back, redone one by one | raises StoreFault      | are committed
     the commit fails (disk full, I/O error) | rolled back                  | raises StoreFault      | raise StoreFault
     the waiter is cancelled                 | goes on                      | is committed           | are committed
 """
@@ -111,7 +112,7 @@ class Journal:
         try:
             with self._engine.begin() as connection:
                 _apply(connection, group)
-        except Exception as error:
+        except BaseException as error:  # whatever it is: an end of this thread would leave every waiter waiting
             if len(group) == 1:
                 group[0].error = _fault(error)
                 return
@@ -140,8 +141,15 @@ def _apply(connection: Connection, group: list[_Entry]) -> None:
             entry.run(connection)
 
 
-def _fault(error: Exception) -> Exception:
-    """Errors of the database become `StoreFault`; a breach of uniqueness and a work's own errors stay what they are."""
+def _fault(error: BaseException) -> Exception:
+    """Errors of the database become `StoreFault`; a breach of uniqueness and a work's own errors stay what they are.
+
+    What a future cannot hold, or would pass on as if its waiter had been cancelled, becomes `StoreFault` too.
+    """
+    if not isinstance(error, Exception) or isinstance(error, StopIteration):
+        fault = StoreFault(f"a write was broken off by {type(error).__name__}")
+        fault.__cause__ = error
+        return fault
     if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
         fault = StoreFault(f"the database refused a write: {cast(Any, error).orig}")
         fault.__cause__ = error

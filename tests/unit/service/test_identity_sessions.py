@@ -307,6 +307,7 @@ async def test_an_exchange_that_the_issuer_refuses_makes_no_session(exchanging: 
     with pytest.raises(ApiError) as error:
         await exchanging.session(await exchanging.who(), EXCHANGED)
     assert (error.value.code, "cannot be exchanged" in error.value.message) == (400, True)
+    assert exchanging.p.service.sessions._foreign._held == {}, "nor is the caller's token kept"
 
 
 async def test_a_project_that_trusts_an_issuer_no_more_ends_its_sessions(s: Site) -> None:

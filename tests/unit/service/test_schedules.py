@@ -278,6 +278,21 @@ async def test_a_schedule_that_cannot_be_kept_is_not_there(p: Plant) -> None:
     assert everything(p) == []
 
 
+@pytest.mark.parametrize("named", [True, False])
+async def test_the_session_of_a_schedule_that_cannot_be_kept_does_not_act(p: Plant, named: bool) -> None:
+    function = await p.function()
+    nonce = (await p.service.sessions.create(p.who, SessionWrite(token_exchange=True))).nonce if named else None
+    with p.store.closed(rows_pass=True):
+        waiting = asyncio.create_task(p.schedule(function, nonce=nonce))
+        await until(lambda: p.store.waiting == 1)
+        p.store.refusing = True
+    with pytest.raises(StoreFault):
+        await waiting
+    p.store.refusing = False
+    assert everything(p) == []
+    assert [one.status for one in p.service.sessions._alive.values()] == []
+
+
 async def test_a_schedule_without_a_nonce_acts_as_who_made_it(p: Plant) -> None:
     shown = await p.schedule(await p.function(), "0 0 * * *", nonce=None)
     session = p.service.sessions.get(shown.session_id)

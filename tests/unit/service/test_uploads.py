@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.unit.fakes import PROJECT, Plant, once, plant
+from tests.unit.fakes import PROJECT, Plant, once, plant, until
 
 from kvern.service.links import UPLOAD_MS
+from kvern.store import StoreFault
 from kvern.wire import files as wire
 from kvern.wire.errors import ForbiddenError, InvalidError, NotFoundError, TooLargeError, UnknownItemsError
 from kvern.wire.files import FileId
@@ -149,6 +150,48 @@ async def test_who_may_not_write_the_file_does_not_complete_it(p: Plant) -> None
     who = p.principal("filesAcl:READ")
     with pytest.raises(ForbiddenError):
         await p.service.uploads.complete(who, wire.UploadEnd(id=file.id, upload_id=upload_id))
+
+
+async def test_bytes_that_the_store_refuses_leave_nothing_behind(p: Plant) -> None:
+    whole = await p.service.files.create(p.who, wire.FileWrite(name="a"), overwrite=False)
+    file, upload_id, proofs = await begin(p, 2)
+    await take(p, proofs[0], b"x" * PART)
+    p.store.refusing = True
+    for proof in (p.service.uploads.link(PROJECT, whole.id), proofs[0], proofs[1]):
+        with pytest.raises(StoreFault):
+            await take(p, proof, b"refused")
+    p.store.refusing = False
+    assert blob_count(p) == 1
+    await take(p, proofs[1], b"y")
+    p.store.refusing = True
+    with pytest.raises(StoreFault):
+        await complete(p, file, upload_id)
+    p.store.refusing = False
+    assert blob_count(p) == 2
+    await complete(p, file, upload_id)
+    assert await content(p, file) == b"x" * PART + b"y"
+
+
+async def test_a_client_that_goes_away_while_its_bytes_are_kept_breaks_nothing(p: Plant) -> None:
+    """The write goes on; what it replaces is cleared away, and what it needs is not."""
+    file_id = await p.upload(b"old")
+    whole = await p.service.files.retrieve(p.who, file_id)
+    file, upload_id, (proof,) = await begin(p, 1)
+    await take(p, proof, b"old part")
+    with p.store.closed():
+        requests = [
+            asyncio.create_task(take(p, p.service.uploads.link(PROJECT, file_id), b"new")),
+            asyncio.create_task(take(p, proof, b"new part")),
+        ]
+        await until(lambda: p.store.waiting == 2)
+        for request in requests:
+            request.cancel()
+        assert await asyncio.gather(*requests, return_exceptions=True) != [None, None]
+    await until(lambda: not p.service.uploads._keeping)
+    assert blob_count(p) == 2
+    assert await content(p, whole) == b"new"
+    await complete(p, file, upload_id)
+    assert await content(p, file) == b"new part"
 
 
 async def test_the_old_bytes_stay_until_an_upload_in_parts_is_completed(p: Plant) -> None:
