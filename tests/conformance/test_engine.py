@@ -1476,6 +1476,27 @@ async def test_a_fork_bomb_is_contained(bench: Bench) -> None:
     await bench.goes_on(function)
 
 
+@pytest.mark.skipif(cgroups.find() is None, reason="shares of the CPU are held by control groups")
+async def test_one_with_many_busy_workers_takes_nothing_from_one_with_a_single_one(bench: Bench) -> None:
+    source = """
+        import os, time
+        def handle(data):
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+            while time.time() < data["from"]: time.sleep(0.01)
+            before = time.process_time()
+            while time.time() < data["to"]: pass
+            return time.process_time() - before
+    """
+    greedy, modest = bench.function(source), bench.function(source)
+    for function in (greedy, modest):
+        await bench.engine.prepare(function)
+    begin = time.time() + 1.5
+    window = {"from": begin, "to": begin + 1.5}
+    *taken, left = await asyncio.gather(*(bench.call(function, window) for function in (*[greedy] * 4, modest)))
+    # All on one core: without shares the one would get a fifth.
+    assert left.value > 0.35 * (left.value + sum(one.value for one in taken))
+
+
 async def test_open_files_core_and_file_size_are_limited(bench: Bench) -> None:
     source = """
         import resource as r

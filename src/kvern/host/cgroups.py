@@ -14,6 +14,8 @@ from kvern.host import processes
 CONTROLLERS = ("memory", "pids", "cpu")
 CPU_PERIOD = 100_000
 """Microseconds."""
+_WEIGHT = {1: ("cpu.shares", 1024, 262_144), 2: ("cpu.weight", 100, 10_000)}
+"""By version: the file, what a process with a nice value of 0 counts, and the most that may be written."""
 PREFIX = "kvern-"
 
 
@@ -24,10 +26,45 @@ class Hierarchy:
     Args:
         version: 1 or 2.
         folders: controller to the folder in which to make groups; with version 2 all are the same.
+        above: of which it is a branch; None for where this process may begin.
     """
 
     version: int
     folders: Mapping[str, Path]
+    above: Hierarchy | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The folders, each once."""
+        return list(dict.fromkeys(self.folders.values()))
+
+    def branch(self, name: str, weight: float) -> Hierarchy:
+        """A group that holds groups, made when it is not there: where the CPU is short they share what it gets.
+
+        Args:
+            name: of the group, unique here.
+            weight: its part, in those of a process with a nice value of 0.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        made = Hierarchy(self.version, {controller: folder / name for controller, folder in self.folders.items()}, self)
+        for path in made.paths:
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            if self.version == 2:
+                (path / "cgroup.subtree_control").write_text(" ".join(f"+{each}" for each in self.folders))
+            if path == made.folders.get("cpu"):
+                file, usual, most = _WEIGHT[self.version]
+                (path / file).write_text(str(min(most, max(2, round(usual * weight)))))
+        return made
+
+    def prune(self) -> None:
+        """Remove this branch, and those that it is a branch of, as far as they are empty."""
+        if self.above is not None and remove_all(self.paths):
+            self.above.prune()
 
 
 def find(membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Hierarchy | None:
@@ -107,6 +144,7 @@ class Group:
     """
 
     def __init__(self, hierarchy: Hierarchy, name: str, memory: int, pids: int, cpu: float) -> None:
+        self._hierarchy = hierarchy
         self._version = hierarchy.version
         self._folders = {controller: folder / name for controller, folder in hierarchy.folders.items()}
         self.paths = list(dict.fromkeys(self._folders.values()))
@@ -176,12 +214,20 @@ class Group:
             kill(path)
 
     def remove(self) -> bool:
-        """Remove the group; False while something in it is still dying. Harmless when it is gone."""
-        return remove_all(self.paths)
+        """Remove the group, and a branch that it was the last of; False while something in it is still dying.
+
+        Harmless when it is gone.
+        """
+        gone = remove_all(self.paths)
+        if gone:
+            self._hierarchy.prune()
+        return gone
 
 
 def kill(path: Path) -> None:
-    """Kill all that is in the group at `path`; what still forks after a second is left."""
+    """Kill all that is in the group at `path` and those below it; what still forks after a second is left."""
+    for below in _below(path):
+        kill(below)
     with contextlib.suppress(OSError):
         (path / "cgroup.kill").write_text("1")
         return
@@ -201,7 +247,7 @@ def kill(path: Path) -> None:
 
 
 def remove(path: Path) -> bool:
-    """Remove the empty group at `path`; False while something in it is still dying."""
+    """Remove the empty group at `path`; False while something in it is still dying, or another group in it."""
     try:
         path.rmdir()
     except FileNotFoundError:
@@ -209,6 +255,13 @@ def remove(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _below(path: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def remove_all(paths: list[Path]) -> bool:
@@ -232,7 +285,12 @@ def clear(hierarchy: Hierarchy) -> int:
                 found.append(path)
     for path in found:
         kill(path)
+    whole = [deep for path in found for deep in _deepest_first(path)]
     deadline = time.monotonic() + 2
-    while time.monotonic() < deadline and not remove_all(found):
+    while time.monotonic() < deadline and not remove_all(whole):
         time.sleep(0.01)
     return len(found)
+
+
+def _deepest_first(path: Path) -> list[Path]:
+    return [*(deep for below in _below(path) for deep in _deepest_first(below)), path]

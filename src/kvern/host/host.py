@@ -374,6 +374,7 @@ class Host:
         while True:
             if self._zygote is None:
                 self._zygote = Zygote(
+                    self.name,
                     self.sandbox,
                     self.revision,
                     self.limits,

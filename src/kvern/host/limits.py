@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from dataclasses import dataclass
 
 from kvern.host import cgroups, processes
 
 MEBI = 1024 * 1024
+
+NICE = 5
+"""The nice value of what a handler runs in, where no control group holds its share of the CPU."""
 
 _numbers = itertools.count(1)  # of this process's groups, whichever engine they belong to
 
@@ -43,7 +47,7 @@ class Limits:
     def __init__(self, allowance: Allowance, hierarchy: cgroups.Hierarchy | None) -> None:
         self.allowance = allowance
         self._hierarchy = hierarchy
-        self._prefix = cgroups.server_name()
+        self._name = f"{cgroups.server_name()}{next(_numbers)}"
 
     def holds(self, controller: str) -> bool:
         """Whether the kernel itself holds the limit on `memory`, `pids` or `cpu`."""
@@ -55,7 +59,7 @@ class Limits:
         return {
             "memory": version if self.holds("memory") else "watchdog (every 100 ms) and RLIMIT_DATA",
             "processes": version if self.holds("pids") else "watchdog (every 100 ms) and RLIMIT_NPROC",
-            "cpu": version if self.holds("cpu") else "not limited",
+            "cpu": version if self.holds("cpu") else f"not limited; nice {NICE}",
             "open files": f"RLIMIT_NOFILE {self.allowance.open_files}",
             "file size": f"RLIMIT_FSIZE {self.allowance.file_size // MEBI} MiB",
         }
@@ -81,16 +85,30 @@ class Limits:
             limits["RLIMIT_NPROC"] = processes.count_of_user() + self.allowance.pids
         return limits
 
-    def seat(self, memory: int, cpu: float) -> Seat:
-        """A place for a worker that may use `memory` bytes and `cpu` cores."""
+    def seat(self, memory: int, cpu: float, host: str = "host") -> Seat:
+        """A place for a worker.
+
+        Where the CPU is short, all that sit here get as much as one process on each core would, hosts share that by
+        their `cpu`, and those of one host share what the host gets.
+
+        Args:
+            memory: bytes that it may use.
+            cpu: cores that it may use.
+            host: the name of its host; all of one host ask for the same `cpu`.
+        """
         group = None
-        if self._hierarchy is not None:
-            name = f"{self._prefix}{next(_numbers)}"
-            try:
-                group = cgroups.Group(self._hierarchy, name, memory, self.allowance.pids, cpu)
-            except OSError:
-                group = None  # such as too many groups: the watchdog is there
-        return Seat(group, memory, self.allowance.pids)
+        for _ in range(2):  # a branch can be pruned by another thread before there is something in it
+            with contextlib.suppress(OSError):
+                group = self._group(memory, cpu, host)
+                break
+        # Without one, such as when there are too many groups, the watchdog is there.
+        return Seat(group, memory, self.allowance.pids, nice=0 if group is not None and self.holds("cpu") else NICE)
+
+    def _group(self, memory: int, cpu: float, host: str) -> cgroups.Group | None:
+        if self._hierarchy is None:
+            return None
+        branch = self._hierarchy.branch(self._name, os.cpu_count() or 1).branch(host, cpu)
+        return cgroups.Group(branch, str(next(_numbers)), memory, self.allowance.pids, cpu)
 
 
 class Seat:
@@ -100,12 +118,14 @@ class Seat:
         group: its control group, or None.
         memory: bytes.
         pids: processes and threads.
+        nice: the nice value of all here.
     """
 
-    def __init__(self, group: cgroups.Group | None, memory: int, pids: int) -> None:
+    def __init__(self, group: cgroups.Group | None, memory: int, pids: int, nice: int = 0) -> None:
         self.group = group
         self.memory = memory
         self.pids = pids
+        self._nice = nice
         self._peak = 0
 
     def add(self, pid: int) -> None:
@@ -116,6 +136,10 @@ class Seat:
             except OSError:
                 self.group.remove()
                 self.group = None
+                self._nice = NICE
+        if self._nice:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, pid, max(self._nice, os.getpriority(os.PRIO_PROCESS, pid)))
 
     def rouse(self, pid: int) -> None:
         """Put `pid`, which sits here, where it is: what the kernel does for this makes the next `add` quick."""

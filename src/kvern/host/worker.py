@@ -118,7 +118,7 @@ class Worker(asyncio.Protocol):
         log, their_log = os.pipe()
         os.set_blocking(log, False)
         self._output = Output(log)
-        self._seat = limits.seat(revision.memory, revision.cpu)
+        self._seat = limits.seat(revision.memory, revision.cpu, name.partition("/")[0])
         try:
             zygote.fork(number, theirs, their_log)
         except BoxError:

@@ -56,6 +56,7 @@ class Zygote:
     """A running box with a zygote in it.
 
     Args:
+        host: the name of its host.
         sandbox: what makes the box.
         revision: whose code it shows.
         limits: hold the zygote itself, which loads the function's packages.
@@ -70,6 +71,7 @@ class Zygote:
 
     def __init__(
         self,
+        host: str,
         sandbox: Sandbox,
         revision: Revision,
         limits: Limits,
@@ -136,7 +138,7 @@ class Zygote:
             tmp_size=limits.allowance.tmp_size,
         )
         self._mark = box.env[MARK]
-        self._seat = limits.seat(revision.memory, revision.cpu)
+        self._seat = limits.seat(revision.memory, revision.cpu, host)
         try:
             # On the event loop's thread, not in an executor's: the box dies with the thread that started it.
             self._process = subprocess.Popen(

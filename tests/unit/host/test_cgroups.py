@@ -110,6 +110,23 @@ def test_a_group_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_branch_goes_with_the_last_group_of_it(tmp_path: Path) -> None:
+    (tmp_path / "memory").mkdir()
+    host = Hierarchy(1, {"memory": tmp_path / "memory"}).branch("server", 1).branch("host", 1)
+    assert host.paths == [tmp_path / "memory" / "server" / "host"]
+    first, second = host.branch("first", 1), host.branch("second", 1)
+    first.prune()
+    assert second.paths[0].is_dir()
+    second.prune()
+    assert list((tmp_path / "memory").iterdir()) == [], "but what the branches are of stays"
+
+
+@pytest.mark.parametrize(("weight", "shares"), [(0.5, "512"), (4, "4096"), (1e9, "262144"), (0, "2")])
+def test_a_branch_has_its_weight_in_version_1(tmp_path: Path, weight: float, shares: str) -> None:
+    branch = Hierarchy(1, {"cpu": tmp_path}).branch("host", weight)
+    assert (branch.folders["cpu"] / "cpu.shares").read_text() == shares
+
+
 REAL = find()
 
 
@@ -118,13 +135,13 @@ def test_real_groups_of_servers_that_are_gone_are_killed_and_removed() -> None:
     assert REAL is not None
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
-    left = Group(REAL, f"kvern-{gone.pid}-1234567-1", 10**9, 100, 1)
-    mine = Group(REAL, f"{cgroups.server_name()}test", 10**9, 100, 1)
+    left = Group(REAL.branch(f"kvern-{gone.pid}-1234567-1", 1).branch("host", 1), "1", 10**9, 100, 1)
+    mine = Group(REAL.branch(f"{cgroups.server_name()}test", 1), "1", 10**9, 100, 1)
     with subprocess.Popen(["sleep", "300"]) as sleeper:
         left.add(sleeper.pid)
         assert cgroups.clear(REAL) >= len(left.paths)
         assert sleeper.wait() == -9
-    assert not any(path.exists() for path in left.paths)
+    assert not any(path.parent.parent.exists() for path in left.paths)
     assert all(path.exists() for path in mine.paths)
     assert mine.remove()
 

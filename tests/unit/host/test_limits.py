@@ -20,10 +20,24 @@ def test_with_control_groups_the_kernel_holds_memory_and_processes(groups: Hiera
     assert limits.describe()["memory"] == "cgroup v2"
     seat, other = limits.seat(1000, 1.0), limits.seat(1000, 1.0)
     assert not seat.watched
-    assert len(list(tmp_path.iterdir())) == 2
     assert seat.group is not None
     assert other.group is not None
     assert seat.group.paths != other.group.paths
+    assert len({path.parent for path in seat.group.paths + other.group.paths}) == 1
+
+
+def test_hosts_share_the_cpu_by_what_their_functions_ask_for(groups: Hierarchy, tmp_path: Path) -> None:
+    limits = Limits(Allowance(), groups)
+    for cpu, host in ((0.5, "small"), (2.0, "large"), (2.0, "large")):
+        limits.seat(1000, cpu, host)
+    (top,) = tmp_path.iterdir()
+    assert (top / "cpu.weight").read_text() == str(100 * (os.cpu_count() or 1))
+    assert (top / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    assert {name: (top / name / "cpu.weight").read_text() for name in ("small", "large")} == {
+        "small": "50",
+        "large": "200",
+    }
+    assert [len([path for path in (top / name).iterdir() if path.is_dir()]) for name in ("small", "large")] == [1, 2]
 
 
 def test_without_them_rlimits_and_the_watchdog_do() -> None:
@@ -32,10 +46,9 @@ def test_without_them_rlimits_and_the_watchdog_do() -> None:
     assert rlimits["RLIMIT_DATA"] > 2 * 10**9
     assert rlimits["RLIMIT_NPROC"] > 5
     assert "watchdog" in limits.describe()["memory"]
-    assert limits.describe()["cpu"] == "not limited"
+    assert limits.describe()["cpu"] == "not limited; nice 5"
     seat = limits.seat(10**9, 1.0)
     assert seat.watched
-    seat.add(os.getpid())
     assert seat.remove()
 
 
