@@ -58,16 +58,34 @@ class Schedules:
         functions.after_delete(self._drop_theirs)
 
     async def start(self) -> None:
-        """Load all schedules; due times that passed while the service was down are not made up for."""
+        """Load all schedules, and fire them."""
+        await self.lead()
+
+    async def lead(self, grace: float = 0.0) -> None:
+        """Begin to fire; harmless when it does already.
+
+        Args:
+            grace: seconds; due times that nobody fired and that are no longer ago than this are fired late, as when a
+                server takes over from one that died. What is longer ago was missed.
+        """
+        if self._ticker is not None:
+            return
+        self._live.clear()
+        self._due.clear()
         for record in await self._store.read(schedules.everything):
-            self._hold(record, self._clock.now())
+            self._hold(record, self._clock.now() - int(grace * 1000))
         self._ticker = asyncio.create_task(self._tick(), name="schedules")
 
-    async def stop(self) -> None:
+    async def follow(self) -> None:
+        """Stop firing; returns when no more is written. Harmless when it does not fire."""
         tasks = [task for task in (self._ticker, *self._firing) if task is not None]
+        self._ticker = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def stop(self) -> None:
+        await self.follow()
 
     def _hold(self, record: ScheduleRecord, after: int) -> None:
         self._live[record.id] = record

@@ -280,8 +280,15 @@ ticks = Table(
     Column("fired_time", BigInteger, nullable=True),
     Column("call_id", BigInteger, nullable=True),
     Index("ticks_by_age", "due_time"),
+    Index(
+        "ticks_queued",
+        "schedule_id",
+        "due_time",
+        sqlite_where=text("outcome = 'queued'"),
+        postgresql_where=text("outcome = 'queued'"),
+    ),
 )
-"""The ledger: how every due time of every schedule ended."""
+"""The ledger: how every due time of every schedule ended; `queued` until it does."""
 
 servers = Table(
     "servers",
