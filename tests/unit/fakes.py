@@ -324,6 +324,19 @@ class GatedStore:
     def next_id(self) -> int:
         return self._store.next_id()
 
+    @property
+    def shared(self) -> bool:
+        return self._store.shared
+
+    def fence(self, check: Callable[[Connection], None] | None) -> None:
+        self._store.fence(check)
+
+    def apart(self, work: Callable[[Connection], T]) -> Awaitable[T]:
+        return self._store.apart(work)
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        self._store.listen(heard)
+
 
 @dataclass(eq=False)
 class Plant:

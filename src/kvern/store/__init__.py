@@ -19,6 +19,10 @@ class StoreFault(Exception):
     """The database could not carry out a write or a read; nothing of it was kept."""
 
 
+class FencedError(StoreFault):
+    """This service may not write: others took it for dead, and what was its is theirs now."""
+
+
 class Store(Protocol):
     """Where state lives. Methods are called on one event loop; `write` and `transact` may be awaited by thousands.
 
@@ -51,4 +55,24 @@ class Store(Protocol):
 
     def next_id(self) -> int:
         """An id that was never given before, not even before a crash (contract 1.4). Raises `StoreFault`."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other services may work on the same database at the same time."""
+        ...
+
+    def fence(self, check: Callable[[Connection], None] | None) -> None:
+        """Have `check` run first in every transaction of `write` and `transact`; what it raises fails them all."""
+        ...
+
+    def apart(self, work: Callable[[Connection], T]) -> Awaitable[T]:
+        """As `transact`, but it waits for no other write of this service, and is not fenced: for leases."""
+        ...
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Have `heard` called on the event loop soon after another service has committed a change, where that is told.
+
+        It may be called when there is nothing new; that it is not called says nothing.
+        """
         ...

@@ -9,6 +9,7 @@ commits once, and only then resolves the futures. Under load one disk flush so s
     a work raises what is no `Exception`    | rolled back, redone one by one | raises StoreFault      | are committed
     the commit fails (disk full, I/O error) | rolled back                  | raises StoreFault      | raise StoreFault
     the waiter is cancelled                 | goes on                      | is committed           | are committed
+    the fence is closed                     | rolled back                  | raises `FencedError`   | raise the same
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class _Entry:
     work: Callable[[Connection], Any] | None = None
     statement: UpdateBase | None = None
     row: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_fenced: bool = True
     result: Any = None
     error: BaseException | None = None
 
@@ -57,6 +59,8 @@ class Journal:
         self._waiting: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="kvern-journal", daemon=True)
         self._stopped = False
+        self.fence: Callable[[Connection], None] | None = None
+        """Runs first in every transaction; what it raises fails all of its entries but those of `submit_unfenced`."""
 
     def start(self) -> None:
         self._thread.start()
@@ -71,6 +75,10 @@ class Journal:
     def submit(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
         """Run `work` in a transaction, perhaps together with others'."""
         return self._enter(_Entry(_new_future(), work=work))
+
+    def submit_unfenced(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        """As `submit`, whatever the fence says."""
+        return self._enter(_Entry(_new_future(), work=work, is_fenced=False))
 
     def append(self, statement: UpdateBase, row: Mapping[str, Any]) -> asyncio.Future[None]:
         """Write one row; rows for the same statement in a group are sent together."""
@@ -111,6 +119,8 @@ class Journal:
     def _commit(self, group: list[_Entry]) -> None:
         try:
             with self._engine.begin() as connection:
+                if self.fence is not None and any(entry.is_fenced for entry in group):
+                    self.fence(connection)
                 _apply(connection, group)
         except BaseException as error:  # whatever it is: an end of this thread would leave every waiter waiting
             if len(group) == 1:

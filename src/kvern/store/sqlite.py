@@ -78,9 +78,23 @@ class SqliteStore:
     def transact(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         return asyncio.shield(self._journal.submit(work))
 
+    @property
+    def shared(self) -> bool:
+        """Never: the folder that the file is in belongs to one service."""
+        return False
+
+    def fence(self, check: Callable[[Connection], None] | None) -> None:
+        self._journal.fence = check
+
+    def apart(self, work: Callable[[Connection], T]) -> Awaitable[T]:
+        return asyncio.shield(self._journal.submit_unfenced(work))
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        return  # there are no others to be heard of
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         if self._path is None:  # one connection for all: the writer's thread keeps readers apart from writes
-            return await self._journal.submit(work)
+            return await self._journal.submit_unfenced(work)
         if not self._started:
             raise StoreFault("the store is closed")
         try:
