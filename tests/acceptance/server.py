@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,16 +37,23 @@ class Server:
         options: further words for `kvern serve`.
         extra_env: added to the server's environment.
         settings: the text of `kvern.toml`, which is read from the folder that the server is started in.
+        program: what is run instead of `kvern`.
     """
 
     def __init__(
-        self, folder: Path, *options: str, extra_env: dict[str, str] | None = None, settings: str = ""
+        self,
+        folder: Path,
+        *options: str,
+        extra_env: dict[str, str] | None = None,
+        settings: str = "",
+        program: Sequence[str] = (KVERN,),
     ) -> None:
         self._folder = folder
         (folder / "kvern.toml").write_text(settings)
         self.data = folder / "data"
         self.log = folder / "server.log"
         self._options = options
+        self._program = program
         self._env = {**os.environ, **(extra_env or {})}
         self._port = "0"
         self.process: subprocess.Popen[bytes] | None = None
@@ -62,7 +70,7 @@ class Server:
 
     def start(self) -> None:
         """Start, and return when it answers. A second start takes the same port."""
-        command = [KVERN, "serve", "--data-dir", str(self.data), "--port", self._port, *self._options]
+        command = [*self._program, "serve", "--data-dir", str(self.data), "--port", self._port, *self._options]
         client_file = self.data / "client.json"
         before = client_file.stat().st_mtime_ns if client_file.exists() else None
         with self.log.open("ab") as log:

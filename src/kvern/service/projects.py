@@ -186,8 +186,15 @@ def read_projects(path: Path, own: str) -> Projects:
     try:
         for name, table in msgspec.convert(whole.get("projects", {}), dict[str, Any]).items():
             place = f".{name}"
-            found[check_project(name)] = msgspec.convert(table, Project)
+            found[check_project(name)] = msgspec.convert(table, Project, dec_hook=_from_text)
     except ValueError as error:  # a ValidationError is one, too
         text, _, where = str(error).partition(" - at `$")
         raise ValueError(f"{path}: {text} (at projects{place}{where.rstrip('`')})") from error
     return Projects(own, found)
+
+
+def _from_text(kind: type[Any], given: object) -> object:
+    """What a settings file writes as text and msgspec does not know: the path of a file."""
+    if kind is Path and isinstance(given, str) and given:
+        return Path(given)
+    raise ValueError(f"Expected the path of a file, given {given!r}")

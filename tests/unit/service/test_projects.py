@@ -45,6 +45,13 @@ def test_projects_their_issuers_and_groups(tmp_path: Path) -> None:
     assert projects["lab"].issuers == ()
 
 
+def test_the_secret_of_kverns_own_client_is_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "kvern.toml"
+    path.write_text(ISSUER + 'exchange-client-id = "kvern"\nexchange-secret-file = "/run/secrets/kvern"\n')
+    (issuer,) = read_projects(path, "kvern")["lab"].issuers
+    assert (issuer.exchange_client_id, issuer.exchange_secret_file) == ("kvern", Path("/run/secrets/kvern"))
+
+
 ISSUER = '[[projects.lab.issuers]]\nissuer = "https://a.example"\naudience = "x"\n'
 
 
@@ -65,6 +72,8 @@ ISSUER = '[[projects.lab.issuers]]\nissuer = "https://a.example"\naudience = "x"
         (ISSUER + "token-url = 'https://u:p@a.example'", "token-url"),
         (ISSUER + "jwks-url = 'https://a.example/k'\ndiscovery-url = 'https://a.example/d'", "both"),
         (ISSUER + "exchange-client-id = 'k'", "exchange-secret-file"),
+        (ISSUER + "exchange-client-id = 'k'\nexchange-secret-file = 7", "exchange-secret-file"),
+        (ISSUER + "exchange-client-id = 'k'\nexchange-secret-file = ''", "exchange-secret-file"),
         (ISSUER + ISSUER, "twice"),
         (ISSUER + ISSUER.replace("a.example", "b.example"), "group-prefix"),
         (ISSUER.replace("https://a.example", "kvern"), "built-in"),
