@@ -42,7 +42,7 @@ test-long: $(SYNCED)   ## What takes longer
 	$(RUN)/pytest tests/long --timeout 3600
 
 bench: $(SYNCED)       ## Figures, as ratios against a floor measured in the same run
-	$(RUN)/python benchmarks/run.py
+	$(RUN)/python benchmarks/run.py $(ONLY)
 
 clean:
 	rm -rf $(VENV) .make .pytest_cache .ruff_cache .import_linter_cache

@@ -7,12 +7,12 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import httpx2
-
-sys.path.insert(0, str(Path(__file__).parent))
 import harness
+import httpx2
+import venvs
+from book import Book
+from harness import Api
 
 from kvern.client import AsyncCogniteClient, ClientConfig, CogniteClient
 from kvern.client.credentials import OAuthClientCredentials
@@ -20,6 +20,7 @@ from kvern.client.credentials import OAuthClientCredentials
 IMPORTS = 7
 ROUNDS = 300
 AT_ONCE = 1000
+QUOTAS = ("--max-calls", "2000", "--max-function-calls", "2000")
 
 
 def imported(python: str, module: str) -> float:
@@ -76,22 +77,17 @@ async def calls_at_once(env: dict[str, str], function_id: int) -> tuple[int, flo
     return sum(1 for call in made if not isinstance(call, BaseException) and call.status == "Completed"), whole
 
 
-def main() -> None:
-    official = imported(str(harness.sdk_python()), "cognite.client")
-    ours = imported(sys.executable, "kvern.client")
-    print(f"\n{'import (-X importtime, best of ' + str(IMPORTS) + ')':<46}{'':>12}{'to base':>24}")
-    print(f"{'import cognite.client':<46}{official * 1e3:>9.0f} ms{1:>22.2f} x")
-    print(f"{'import kvern.client':<46}{ours * 1e3:>9.0f} ms{ours / official:>22.2f} x")
-    with harness.served() as env, harness.echo(env) as (url, token):
-        function_id = int(url.split("/")[-2])
-        took = calls_one_by_one(env, function_id, url, token)
-        baseline = harness.quantile(took["POST call, bare HTTP"], 0.5)
-        print(f"\n{'warm echo call, one at a time':<46}{'p50':>12}{'p99':>12}{'to base':>10}")
-        for name, seconds in took.items():
-            print(harness.row(name, seconds, baseline))
-        completed, whole = asyncio.run(calls_at_once(env, function_id))
-        print(f"\n{AT_ONCE} concurrent call coroutines: {completed} Completed, no error, {whole:.1f} s")
-
-
-if __name__ == "__main__":
-    main()
+def main(book: Book) -> None:
+    book.begin("client", f"Kvern's own SDK; imports by -X importtime, the best of {IMPORTS}")
+    official = imported(str(venvs.python("sdk")), "cognite.client")
+    book.value("import cognite.client", official * 1e3, "ms")
+    book.value("import kvern.client", imported(sys.executable, "kvern.client") * 1e3, "ms", official * 1e3)
+    with harness.served(*QUOTAS) as server:
+        api = Api(server)
+        function = api.deploy(harness.ECHO)
+        book.head()
+        took = calls_one_by_one(server.env, function.id, f"{function.url}/call", api.token)
+        (first, bare), (name, ours) = took.items()
+        book.times(name, ours, base=book.times(first, bare))
+        completed, whole = asyncio.run(calls_at_once(server.env, function.id))
+        book.value(f"{AT_ONCE} call coroutines at once: {completed} Completed", whole, "s")

@@ -1,0 +1,43 @@
+"""The figures that Kvern wants to have, each a ratio to a baseline of the same run or an absolute one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the table at the end.
+
+    Args:
+        part: the benchmark that measures it.
+        unit: of what is measured and of the baseline.
+        limit: of the ratio; of the measured figure itself when `absolute`.
+        at_most: whether less is better.
+    """
+
+    part: str
+    name: str
+    unit: str
+    limit: float
+    at_most: bool = True
+    absolute: bool = False
+
+    def wanted(self) -> str:
+        limit = f"{self.limit:g}" if self.limit >= 0.1 else f"1/{1 / self.limit:g}"
+        return f"{'<=' if self.at_most else '>='} {limit}" + (f" {self.unit}" if self.absolute else "x")
+
+
+TARGETS = {
+    "warm-1": Target("warm", "warm call, concurrency 1: p50 to floor", "ms", 2),
+    "warm-16": Target("warm", "warm calls, concurrency 16: calls/s to floor", "/s", 0.6, at_most=False),
+    "functions-framework": Target("warm", "concurrency 16: calls/s to functions-framework", "/s", 1, at_most=False),
+    "celery": Target("warm", "concurrency 16: calls/s to Celery + Redis", "/s", 4, at_most=False),
+    "cold-sdk": Target("cold", "first call, cognite-sdk: p50 to its import", "ms", 1 / 40),
+    "cold-sdk-p99": Target("cold", "first call, cognite-sdk: p99 to its import", "ms", 1 / 20),
+    "deploy-lock": Target("deploy", "deploy, known lock, without the handler's check: p50", "ms", 300, absolute=True),
+    "deploy-code": Target("deploy", "deploy, code only, to Ready: p50", "ms", 150, absolute=True),
+    "list": Target("history", "list page, a million calls: p50", "ms", 5, absolute=True),
+    "neighbour": Target("neighbour", "warm p99 beside a flooding neighbour, to that alone", "ms", 2),
+    "memory": Target("many", "server memory, 500 functions at rest", "MB", 150, absolute=True),
+}
