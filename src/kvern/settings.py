@@ -70,6 +70,10 @@ class Settings:
         drain_seconds: how long a service that was told to stop waits for running calls, in seconds.
         retention_days: days for which calls, their logs and responses are kept.
         log_level: what the service writes to its own log.
+        metrics_port: TCP port on which `/metrics` is given to everybody, with all projects; 0 takes a free one.
+            Default: none; clients get it with a token on the service's own port.
+        metrics_host: address of that port.
+        disk_free_mb: with less than this free on the disk of the data folder the service is not ready, in MB.
     """
 
     host: str = "127.0.0.1"
@@ -112,6 +116,9 @@ class Settings:
     drain_seconds: float = 10
     retention_days: float = 90
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+    disk_free_mb: float = 200
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a value that no service can work with."""
@@ -120,8 +127,9 @@ class Settings:
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not (value >= 0 and value < float("inf")):
                 raise ValueError(f"Expected a number from 0 as {field.name}, given {value}")
-        if self.port > 65_535:
-            raise ValueError(f"Expected a port from 0 to 65535, given {self.port}")
+        for port in (self.port, self.metrics_port):
+            if port is not None and port > 65_535:
+                raise ValueError(f"Expected a port from 0 to 65535, given {port}")
         if self.public_url is not None and not _URL.fullmatch(self.public_url):
             raise ValueError(f"Expected a URL such as https://functions.plant.example, given {self.public_url!r}")
         for name in (

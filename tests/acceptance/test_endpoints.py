@@ -59,3 +59,14 @@ def test_a_function_app_answers_in_the_same_request(api: Api) -> None:
     assert [listed["id"] for listed in api.get(calls).json()["items"]] == [call["callId"]]
     assert function in [app["id"] for app in api.get("/function-apps").json()["items"]]
     api.delete(function)
+
+
+def test_the_service_tells_how_it_is(api: Api) -> None:
+    assert api.http.get(f"{api.root}/health").json()["status"] == "ok"
+    ready = api.http.get(f"{api.root}/ready")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "reasons": {}})
+    assert api.http.get(f"{api.root}/metrics").status_code == 401
+    shown = api.http.get(f"{api.root}/metrics", headers=api.headers).text
+    for line in ("kvern_hosts ", 'kvern_workers{state="idle"} ', "kvern_journal_commit_seconds_count "):
+        assert f"\n{line}" in shown
+    assert "process_resident_memory_bytes" in shown

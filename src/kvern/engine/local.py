@@ -75,6 +75,20 @@ class LocalEngine:
         wall = self._sandbox.name if self._sandbox.is_boundary else f"{self._sandbox.name} (no boundary)"
         return {"sandbox": wall, **self._limits.describe()}
 
+    def figures(self) -> tuple[int, int, int, int, int]:
+        """Hosts; workers that run a call, that are idle, that are being started; and calls that wait."""
+        each = [host.figures() for host in self._hosts.values()]
+        running, idle, starting, waiting = (sum(figures[place] for figures in each) for place in range(4))
+        return len(each), running, idle, starting, waiting
+
+    def trouble(self) -> str | None:
+        """Why calls cannot run now, in words; None when they can."""
+        if self._stopped is not None:
+            return "it was stopped"
+        if self._keeper is None or self._keeper.done():
+            return "its house-keeping has ended"
+        return None
+
     async def start(self) -> None:
         """Make ready. Clears away what an earlier server that was killed left on this machine."""
         self._stopped = None

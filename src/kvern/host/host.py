@@ -265,6 +265,11 @@ class Host:
         """Seconds that it took to make its zygote; 0 when there is none."""
         return self._zygote.cost if self._zygote is not None else 0.0
 
+    def figures(self) -> tuple[int, int, int, int]:
+        """Workers that run a call, that are idle, that are being started; and calls that wait."""
+        running = sum(1 for ticket in self._calls.values() if ticket.outcome is not None and not ticket.outcome.done())
+        return running, len(self._idle), self._growing, len(self._calls) - running
+
     def measure(self) -> int:
         """Bytes of memory that its processes hold, shared pages divided among those that share them. May block."""
         zygote = self._zygote

@@ -19,7 +19,9 @@ from kvern.server.files import FileRoutes
 from kvern.server.function_apps import FunctionAppRoutes
 from kvern.server.functions import FunctionRoutes
 from kvern.server.groups import GroupRoutes
+from kvern.server.health import HealthRoutes
 from kvern.server.identity import IdentityRoutes
+from kvern.server.metrics import MetricsRoutes
 from kvern.server.schedules import ScheduleRoutes
 from kvern.server.sessions import SessionRoutes
 from kvern.service.service import Service
@@ -64,7 +66,7 @@ def routes(service: Service) -> list[Route]:
     n, d, i = SessionRoutes(service), FileRoutes(service), IdentityRoutes(service)
     o, t, a = DescriptionRoutes(), DataSetRoutes(service), FunctionAppRoutes(service)
     g, k = GroupRoutes(service), ClientRoutes(service)
-    b = BuildRoutes(service)
+    b, h, m = BuildRoutes(service), HealthRoutes(service), MetricsRoutes(service)
     one = "/functions/{function_id:int}"
     call = one + "/calls/{call_id:int}"
     schedule = "/functions/schedules/{schedule_id:int}"
@@ -147,7 +149,9 @@ def routes(service: Service) -> list[Route]:
         Route("GET",  "//api/v1/projects",           ANYONE,          None,                      i.projects),
         Route("GET",  "//api/v1/token/inspect",      ANYONE,          None,                      i.inspect),
         Route("POST", "//oauth2/token",              OPEN,            None,                      i.token),
-        Route("GET",  "//health",                    OPEN,            None,                      i.health),
+        Route("GET",  "//health",                    OPEN,            None,                      h.health),
+        Route("GET",  "//ready",                     OPEN,            None,                      h.ready),
+        Route("GET",  "//metrics",                   ANYONE,          None,                      m.metrics),
         Route("GET",  "//openapi.json",              OPEN,            None,                      o.openapi),
         Route("GET",  "//docs",                      OPEN,            None,                      o.reference),
     ]

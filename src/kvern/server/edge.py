@@ -12,7 +12,9 @@ the client went away               | no answer   | nothing
 from __future__ import annotations
 
 import logging
+import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ from kvern.server.ask import Answer, Ask
 from kvern.server.bodies import decode, read_body
 from kvern.server.upstream import METHODS, Upstream
 from kvern.service.identity import Identity, Principal
+from kvern.service.metrics import Metrics
 from kvern.service.service import Service
 from kvern.store import StoreFault
 from kvern.wire.base import encode
@@ -41,7 +44,15 @@ if TYPE_CHECKING:
 _BODY_SLACK = 1_000_000
 """Bytes that a body may have beside `data`."""
 
+CLIENT_LEFT = 499
+"""Told of a request whose client went away before there was an answer, as nginx has it."""
+
+_CONVERTOR = re.compile(r":\w+}")
+
 _DIGITS_MOST = 16
+
+ROUTE = "kvern.route"
+"""In the scope: which row of the table answers, for metrics and the access log."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,11 +81,16 @@ def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
             return token
 
         upstream = Upstream(service.settings.upstream, service.settings.upstream_project, bearer)
+
+        async def passed_on(request: Request) -> Response:
+            request.scope[ROUTE] = "upstream"
+            return await upstream(request)
+
         service.on_stop(upstream.close)
-        routes.append(Mounted("/api/v1/projects/{project}/{rest:path}", upstream.__call__, methods=[*METHODS]))
+        routes.append(Mounted("/api/v1/projects/{project}/{rest:path}", passed_on, methods=[*METHODS]))
     router = Router(routes)
     router.redirect_slashes = False  # clients do not follow redirects (contract 1.1)
-    return _Envelope(router)
+    return _Envelope(router, service.metrics)
 
 
 def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
@@ -108,8 +124,10 @@ def _endpoint(service: Service, row: Route) -> Endpoint:
     decoder = None if row.body is None else msgspec.json.Decoder(row.body)
     most = service.settings.megabytes(service.settings.data_limit_mb) + _BODY_SLACK
     public_url = service.settings.public_url
+    route = _CONVERTOR.sub("}", row.path.removeprefix("/") if row.path.startswith("//") else row.path or "/")
 
     async def endpoint(request: Request) -> Response:
+        request.scope[ROUTE] = route
         identity = principal = None
         if row.capability is not None:
             identity, principal = await _guard(service, request, row.capability)
@@ -149,8 +167,9 @@ async def _guard(service: Service, request: Request, capability: tuple[str, ...]
 class _Envelope:
     """Gives every answer a request id, and every error the contract's envelope."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -160,14 +179,18 @@ class _Envelope:
         # With an application in the scope, Starlette raises for unknown routes, in place of a plain-text answer.
         scope["app"] = self
         began = False
+        status = CLIENT_LEFT
+        came = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal began
+            nonlocal began, status
             if message["type"] == "http.response.start":
                 began = True
+                status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
+        self._metrics.requests.inc()
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
@@ -177,6 +200,9 @@ class _Envelope:
             if began:  # too late for an envelope: break the connection, so that nobody takes half for whole
                 raise
             await answer(scope, receive, send_with_id)
+        finally:
+            self._metrics.requests.dec()
+            self._metrics.answered(scope["method"], scope.get(ROUTE, "none"), status, time.perf_counter() - came)
 
 
 def _told(scope: dict[str, Any] | Scope) -> str:

@@ -1,4 +1,4 @@
-"""Tokens, projects and health over HTTP (contract 1.2, 8)."""
+"""Tokens and projects over HTTP (contract 1.2, 8)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from urllib.parse import parse_qs, unquote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-import kvern
 from kvern.server.ask import Answer, Ask, answers
 from kvern.server.bodies import read_body
 from kvern.service.clients import Credentials
@@ -20,7 +19,6 @@ from kvern.wire.base import Items, list_body
 from kvern.wire.errors import ApiError, UnauthenticatedError
 from kvern.wire.identity import (
     ClaimName,
-    Health,
     Inspection,
     ListedProject,
     OidcConfiguration,
@@ -98,10 +96,6 @@ class IdentityRoutes:
                 display_name=who.name,
             )
         )
-
-    @answers(Health)
-    async def health(self, ask: Ask[None]) -> Answer:
-        return Answer({"status": "ok", "version": kvern.__version__})
 
 
 def _oidc(issuer: IssuerSettings) -> OidcConfiguration:

@@ -9,11 +9,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
 
 import kvern
 from kvern.build.builder import Builder
@@ -24,7 +26,9 @@ from kvern.host.limits import Allowance, Limits
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import SandboxUnavailableError, choose
 from kvern.server.app import build_app
+from kvern.server.metrics import everything
 from kvern.service.clock import RealClock
+from kvern.service.metrics import Metrics
 from kvern.service.projects import Projects, read_projects
 from kvern.service.service import DataDirBusyError, Service, data_dir_lock
 from kvern.settings import Settings
@@ -57,39 +61,48 @@ def run(settings: Settings, projects_file: Path = Path("kvern.toml")) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     os.umask(0o077)
     try:
-        with data_dir_lock(settings.data_dir), contextlib.closing(_listen(settings)) as listener:
+        with contextlib.ExitStack() as held:
+            held.enter_context(data_dir_lock(settings.data_dir))
+            listener = held.enter_context(contextlib.closing(_listen(settings.host, settings.port)))
+            aside = None
+            if settings.metrics_port is not None:
+                aside = _listen(settings.metrics_host, settings.metrics_port)
+                held.enter_context(contextlib.closing(aside))
             projects = read_projects(projects_file, settings.project)
             sandbox, reason = choose(settings.sandbox)
-            uvloop.run(_serve(settings, projects, listener, sandbox, reason))
+            uvloop.run(_serve(settings, projects, listener, aside, sandbox, reason))
     except (DataDirBusyError, StoreFault, SandboxUnavailableError, OSError, ValueError) as error:
         print(f"kvern: the service cannot start: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise OSError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; try --port 0"
-        ) from error
+        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}; try --port 0") from error
     return listener
 
 
-def local_url(settings: Settings, port: int) -> str:
-    """The URL under which this machine reaches the service."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 (read, not bound)
+def local_url(host: str, port: int) -> str:
+    """The URL under which this machine reaches what listens."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (read, not bound)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _serve(
-    settings: Settings, projects: Projects, listener: socket.socket, sandbox: Sandbox, reason: str
+    settings: Settings,
+    projects: Projects,
+    listener: socket.socket,
+    aside: socket.socket | None,
+    sandbox: Sandbox,
+    reason: str,
 ) -> None:
     loop = asyncio.get_running_loop()
     told_to_stop, in_a_hurry = asyncio.Event(), asyncio.Event()
@@ -100,30 +113,18 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
 
-    url = local_url(settings, listener.getsockname()[1])
+    url = local_url(settings.host, listener.getsockname()[1])
     store = SqliteStore(settings.data_dir / "kvern.db")
     store.start()
     try:
         service = _assemble(settings, projects, store, sandbox)
         await service.start()
-        server = _Server(
-            uvicorn.Config(
-                build_app(service),
-                http="httptools",
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=_CLOSE_SECONDS,
-                timeout_keep_alive=75,
-                limit_concurrency=None,
-                backlog=2048,
-            )
-        )
+        server = _server(build_app(service))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        scraped = None if aside is None else await _scraped(service, aside)
         try:
             await service.begin(url)
-            _banner(settings, projects, url, sandbox, reason)
+            _banner(settings, projects, url, aside, sandbox, reason)
             told = asyncio.ensure_future(told_to_stop.wait())
             await asyncio.wait((told, serving), return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
@@ -132,9 +133,40 @@ async def _serve(
             await _stop(service, settings.drain_seconds, in_a_hurry)
             server.should_exit = True
             await serving
+            if scraped is not None:
+                await scraped()
     finally:
         store.stop()
     _log.info("stopped")
+
+
+def _server(app: ASGIApp) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_CLOSE_SECONDS,
+            timeout_keep_alive=75,
+            limit_concurrency=None,
+            backlog=2048,
+        )
+    )
+
+
+async def _scraped(service: Service, listener: socket.socket) -> Callable[[], Awaitable[None]]:
+    """Give the metrics on an address of their own; what is returned ends that."""
+    server = _server(Router([Route("/metrics", everything(service.metrics))]))
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics")
+
+    async def stop() -> None:
+        server.should_exit = True
+        await serving
+
+    return stop
 
 
 def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbox: Sandbox) -> Service:
@@ -153,18 +185,30 @@ def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbo
         spare_parser=_SPARE_PARSER,
         seat=lambda: build_limits.seat(int(settings.build_memory * 1_000_000_000), os.cpu_count() or 1),
     )
+    engine = LocalEngine(sandbox, data / "run", terms, network=settings.network)
     service = Service(
         settings,
         store=store,
         blobs=LocalBlobs(data / "blobs"),
         clock=RealClock(),
         builder=builder,
-        engine=LocalEngine(sandbox, data / "run", terms, network=settings.network),
+        engine=engine,
         master_key=os.environ.get("KVERN_MASTER_KEY"),
         projects=projects,
     )
     service.on_stop(builder.close)
+    store.watch(service.metrics.journal)
+    service.readiness.check("engine", engine.trouble)
+    service.metrics.reading(lambda: _read_engine(service.metrics, engine))
     return service
+
+
+def _read_engine(metrics: Metrics, engine: LocalEngine) -> None:
+    hosts, running, idle, starting, waiting = engine.figures()
+    metrics.hosts.set(hosts)
+    metrics.waiting.set(waiting)
+    for state, count in (("running", running), ("idle", idle), ("starting", starting)):
+        metrics.workers.labels(state).set(count)
 
 
 async def _stop(service: Service, drain: float, in_a_hurry: asyncio.Event) -> None:
@@ -196,12 +240,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _banner(settings: Settings, projects: Projects, url: str, sandbox: Sandbox, reason: str) -> None:
+def _banner(
+    settings: Settings, projects: Projects, url: str, aside: socket.socket | None, sandbox: Sandbox, reason: str
+) -> None:
     show: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
     show(f"Kvern {kvern.__version__} listens on {url}")
     show(f"  projects  {', '.join(projects)}" if len(projects) > 1 else f"  project   {settings.project}")
     show(f"  data      {settings.data_dir.resolve()}")
     show(f"  sandbox   {reason}")
+    if aside is not None:
+        show(f"  metrics   {local_url(settings.metrics_host, aside.getsockname()[1])}/metrics")
     show(f'  clients   eval "$(kvern env --data-dir {settings.data_dir})"')
     if not sandbox.is_boundary:
         warning = "WARNING: functions run WITHOUT A SANDBOX and can read and change all that this user can."

@@ -22,6 +22,7 @@ from kvern.service.functions import Functions, LiveFunction
 from kvern.service.identity import Principal
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import LiveCall
+from kvern.service.observer import Observer
 from kvern.service.outcomes import checked, end_row, status_of
 from kvern.service.sessions import Sessions
 from kvern.settings import Settings
@@ -54,6 +55,7 @@ class Calls:
         sessions: Sessions,
         issuer: BuiltinIssuer,
         settings: Settings,
+        observer: Observer,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -62,6 +64,7 @@ class Calls:
         self._sessions = sessions
         self._issuer = issuer
         self._settings = settings
+        self._observer = observer
         self._live: dict[int, LiveCall] = {}
         self._left: list[UnfinishedCall] = []
         self._running: dict[str, int] = {}
@@ -259,6 +262,7 @@ class Calls:
             call.accepted.exception()  # whoever waits is told; when nobody does, it is no fault of the task
             return
         call.function.record.last_called = call.record.start_time
+        self._observer.accepted(call)
         call.accepted.set_result(None)
         await self._run(call)
 
@@ -347,6 +351,7 @@ class Calls:
                 _log.error("the end of call %s could not be kept, trying again: %s", record.id, fault)
                 await self._end_again(row, log_row, session_id)
                 break
+        self._observer.ended(call, status, outcome)
         self.note_duration(call.function, (end_time - record.start_time) / 1000)
         record.status, record.end_time = status, end_time
         record.error_message = None if status == "Completed" else outcome.message
@@ -386,6 +391,10 @@ class Calls:
             await self._engine.cancel(call.record.id)
         if theirs:
             await asyncio.wait([call.ended for call in theirs])
+
+    def running(self) -> dict[str, int]:
+        """How many calls have not ended, by project."""
+        return self._running
 
     def live(self, call_id: int) -> LiveCall | None:
         """A call that has not ended, or None."""

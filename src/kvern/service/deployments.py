@@ -15,6 +15,7 @@ from kvern.build.urls import Scrubber
 from kvern.engine import Engine, HandlerError
 from kvern.service.build_logs import BuildLog, BuildLogs
 from kvern.service.functions import Functions, LiveFunction
+from kvern.service.observer import Observer
 from kvern.store import StoreFault
 from kvern.store.blobs import Blobs
 from kvern.store.vault import FunctionSecrets
@@ -44,10 +45,18 @@ class Deployments:
         engine: readies their hosts.
         logs: takes what builds say.
         grace: seconds for which what no function uses any more is kept.
+        observer: is told of builds.
     """
 
     def __init__(
-        self, functions: Functions, blobs: Blobs, builder: Builder, engine: Engine, logs: BuildLogs, grace: float
+        self,
+        functions: Functions,
+        blobs: Blobs,
+        builder: Builder,
+        engine: Engine,
+        logs: BuildLogs,
+        grace: float,
+        observer: Observer,
     ) -> None:
         self._functions = functions
         self._blobs = blobs
@@ -55,6 +64,7 @@ class Deployments:
         self._engine = engine
         self._logs = logs
         self._grace = grace
+        self._observer = observer
         self._collector: asyncio.Task[None] | None = None
         self._deleted = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -112,7 +122,7 @@ class Deployments:
     def deploy(self, function: LiveFunction) -> None:
         """Begin; returns at once."""
         log = self._logs.begin(function.record.id)
-        task = asyncio.create_task(self._deploy(function, log), name=f"deploy-{function.record.id}")
+        task = asyncio.create_task(self._observed(function, log), name=f"deploy-{function.record.id}")
         self._tasks[function.record.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(function.record.id, None))
 
@@ -141,6 +151,14 @@ class Deployments:
                 _log.error("what no function uses could not be cleared away, trying again later: %s", error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._deleted.wait(), max(_COLLECT_LEAST, min(_COLLECT_MOST, self._grace)))
+
+    def running(self) -> int:
+        """How many deployments have not ended."""
+        return len(self._tasks)
+
+    async def _observed(self, function: LiveFunction, log: BuildLog) -> None:
+        with self._observer.build(function):
+            await self._deploy(function, log)
 
     async def _deploy(self, function: LiveFunction, log: BuildLog) -> None:
         record = function.record

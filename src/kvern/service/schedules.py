@@ -7,6 +7,8 @@ import contextlib
 import heapq
 import logging
 import re
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -176,6 +178,10 @@ class Schedules:
         if record is None or record.project != project:
             raise NotFoundError(f"Schedule {schedule_id} does not exist", missing=[{"id": schedule_id}])
         return record
+
+    def count(self) -> Mapping[str, int]:
+        """How many there are, by project."""
+        return Counter(record.project for record in self._live.values())
 
     def input_data(self, project: str, schedule_id: int) -> wire.InputData:
         """What was given as `data`, to the letter (contract 5.7)."""

@@ -7,8 +7,10 @@ import contextlib
 import fcntl
 import logging
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -28,11 +30,14 @@ from kvern.service.history import History
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.links import UPLOAD_MS, Links
 from kvern.service.master_key import MasterKey
+from kvern.service.metrics import Metrics
+from kvern.service.observer import Observer
 from kvern.service.oidc import foreign_issuers
 from kvern.service.oidc_http import Http, RealHttp
 from kvern.service.oidc_sessions import OidcSessions
 from kvern.service.oidc_tokens import TokenEndpoint
 from kvern.service.projects import Projects
+from kvern.service.readiness import Readiness
 from kvern.service.schedules import Schedules
 from kvern.service.sessions import Sessions
 from kvern.service.uploads import Uploads
@@ -41,6 +46,7 @@ from kvern.store import Store, StoreFault, calls, files, sessions, uploads
 from kvern.store.blobs import Blobs
 from kvern.store.vault import Vault, write_private
 from kvern.wire.errors import UnauthenticatedError
+from kvern.wire.functions import Status
 
 CLIENT_FILE = "client.json"
 """In the data folder, mode 0600: how clients of the same user reach the service."""
@@ -95,6 +101,9 @@ class Service:
         self._clock = clock
         self._builder = builder
         self._engine = engine
+        self.metrics = Metrics()
+        observer = Observer(self.metrics)
+        self.readiness = Readiness(store, settings.data_dir, settings.megabytes(settings.disk_free_mb))
         keys = settings.data_dir / "keys"
         keys.mkdir(mode=0o700, exist_ok=True)
         vault = Vault(keys / "master.key", master_key)
@@ -116,12 +125,14 @@ class Service:
         self.files = Files(store, blobs, clock, links)
         self.uploads = Uploads(store, blobs, clock, links, self.files, settings.megabytes(settings.file_limit_mb))
         self.functions = Functions(store, blobs, vault, clock, self.files, settings)
-        self.calls = Calls(store, clock, engine, self.functions, self.sessions, self.issuer, settings)
+        self.calls = Calls(store, clock, engine, self.functions, self.sessions, self.issuer, settings, observer)
         self.history = History(store, self.functions, self.calls)
         self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
         self.master_key = MasterKey(store, vault, self.functions, self.sessions)
         logs = BuildLogs(settings.data_dir / "build-logs", clock.now)
-        self.deployments = Deployments(self.functions, blobs, builder, engine, logs, settings.unused_build_hours * 3600)
+        grace = settings.unused_build_hours * 3600
+        self.deployments = Deployments(self.functions, blobs, builder, engine, logs, grace, observer)
+        self.metrics.reading(self._read_figures)
         self._tidier: asyncio.Task[None] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
@@ -153,9 +164,11 @@ class Service:
         await self.calls.start()
         await self.schedules.start()
         self._tidier = asyncio.create_task(self._tidy(), name="tidy")
+        self.readiness.state = "running"
 
     async def stop(self, drain: float) -> None:
         """Refuse new calls, wait up to `drain` seconds for those that run, end the rest, close everything."""
+        self.readiness.state = "draining"
         await self.schedules.stop()
         await self.calls.drain(drain)
         await self.deployments.stop()
@@ -167,6 +180,21 @@ class Service:
         await self._http.close()
         for close in self._closers:
             await close()
+
+    def _read_figures(self) -> None:
+        """Set the gauges that are looked up when somebody asks."""
+        its = self.metrics
+        its.builds.set(self.deployments.running())
+        its.disk_free.set(self.readiness.free())
+        for gauge, count in ((its.schedules, self.schedules.count()), (its.sessions, self.sessions.count())):
+            for project in self.projects:
+                gauge.labels(project).set(count.get(project, 0))
+        running = self.calls.running()
+        functions = Counter((each.record.project, each.record.status) for each in self.functions.everything())
+        for project in self.projects:
+            its.calls.labels(project).set(running.get(project, 0))
+            for status in get_args(Status):
+                its.functions.labels(project, status).set(functions[project, status])
 
     async def _write_client_file(self, base_url: str) -> None:
         """Keep the first client's secret where only its owner reads it; make a client when there is none to use."""

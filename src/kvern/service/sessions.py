@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Literal, TypeAlias, cast
 
@@ -431,6 +432,10 @@ class Sessions:
         for session_id, key in keys.items():
             if session_id in self._alive:
                 self._alive[session_id].vault_key = key
+
+    def count(self) -> Mapping[str, int]:
+        """How many are alive, by project."""
+        return Counter(record.project for record in self._alive.values())
 
     def forget_stale(self) -> None:
         """Drop from memory the nonces that nobody bound in time, and one-shot sessions that are too old."""

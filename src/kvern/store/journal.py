@@ -18,6 +18,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -61,6 +62,8 @@ class Journal:
         self._stopped = False
         self.fence: Callable[[Connection], None] | None = None
         """Runs first in every transaction; what it raises fails all of its entries but those of `submit_unfenced`."""
+        self.on_group: Callable[[int, float, int], None] | None = None
+        """Told by the writer's thread of each group: its entries, the seconds that it took, and how many failed."""
 
     def start(self) -> None:
         self._thread.start()
@@ -95,8 +98,12 @@ class Journal:
         while True:
             group, last = self._take()
             if group:
+                began = time.perf_counter()
                 self._commit(group)
+                took = time.perf_counter() - began
                 _resolve(group)
+                if self.on_group is not None:
+                    self.on_group(len(group), took, sum(1 for one in group if isinstance(one.error, StoreFault)))
             if last:
                 return
 

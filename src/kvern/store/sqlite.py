@@ -72,6 +72,10 @@ class SqliteStore:
             self._readers.shutdown()
             self._engine.dispose()
 
+    def watch(self, on_group: Callable[[int, float, int], None]) -> None:
+        """Have `on_group` told of each group that is written, see `Journal.on_group`."""
+        self._journal.on_group = on_group
+
     def write(self, statement: UpdateBase, row: Mapping[str, Any]) -> Awaitable[None]:
         return asyncio.shield(self._journal.append(statement, row))
 

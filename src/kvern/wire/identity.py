@@ -80,5 +80,15 @@ class TokenRefusal(msgspec.Struct):
 
 
 class Health(Body):
+    """`status` is `ok` or `failing`; then `reason` says why."""
+
     status: str
     version: str
+    reason: str | None = None
+
+
+class Ready(Body):
+    """`status` is `ready` or `not ready`; then `reasons` says why, by part of the service."""
+
+    status: str
+    reasons: dict[str, str]
