@@ -1565,6 +1565,65 @@ for pid in ({lines[0].message}, os.getppid()):
     assert (await sibling).verdict is Verdict.CANCELLED
 
 
+async def test_each_host_is_a_user_of_its_own_who_owns_nothing_of_the_machine(boxed: Bench) -> None:
+    if not boxed.sandbox.users:
+        pytest.skip("the service is no root, or may not become another user")
+    code = """
+        import getpass
+        status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+        open("/dev/shm/own", "w").close()
+        result = {"ids": [*status["Uid"].split(), *status["Gid"].split()], "groups": os.getgroups(),
+            "capabilities": {status[name].strip() for name in status if name.startswith("Cap")} - {"0" * 16},
+            "name": getpass.getuser(), "shadow": tried(lambda: open("/proc/1/environ")),
+            "kill": tried(lambda: os.kill(1, 9)), "sysctl": tried(lambda: open("/proc/sys/kernel/core_pattern", "r+"))}
+        result["capabilities"] = sorted(result["capabilities"])
+    """
+    first, second = await probe(boxed, code), await probe(boxed, code)
+    for told in (first, second):
+        (user,) = set(told.pop("ids"))
+        assert int(user) in boxed.sandbox.users
+        assert user not in told.values()
+        told["user"] = user
+    assert first.pop("user") != second.pop("user")
+    assert (
+        first
+        == second
+        == {
+            "groups": [],
+            "capabilities": [],
+            "name": "kvern",
+            "shadow": "EACCES",
+            "kill": "EPERM",
+            "sysctl": "EACCES",
+        }
+    )
+
+
+async def test_without_control_groups_a_user_of_its_own_holds_a_fork_bomb(
+    boxed: Bench, environment: Environment, tmp_path: Path
+) -> None:
+    if not boxed.sandbox.users:
+        pytest.skip("the kernel holds root to no number of processes")
+    allowance = Allowance(pids=30)
+    engine = LocalEngine(boxed.sandbox, tmp_path / "bombs", allowance=allowance, control_groups=False)
+    await engine.start()
+    bench = Bench(engine, environment, tmp_path, boxed.sandbox, count(1000))
+    source = """
+        import os, time
+        def handle(data):
+            if data.get("behave"): return "well"
+            for made in range(2000):
+                if os.fork() == 0:
+                    time.sleep(60)
+    """
+    function = bench.function(source)
+    result = await bench.call(function)
+    assert result.verdict in {Verdict.RAISED, Verdict.CRASHED}  # the kernel was first, or the watchdog
+    assert "BlockingIOError" in result.outcome.message or "processes" in result.outcome.message
+    await bench.goes_on(function)
+    await engine.stop()
+
+
 async def test_a_worker_may_still_signal_what_it_started(boxed: Bench) -> None:
     code = "p = subprocess.Popen(['/bin/sleep', '60']); p.terminate(); result = p.wait()"
     assert await probe(boxed, code) == -15
@@ -1592,7 +1651,7 @@ async def test_nothing_that_functions_share_can_be_changed(boxed: Bench) -> None
         for path in (site + "/json.py", "/kvern/code/handler.py", "/kvern/runner/worker.py", os.path.realpath(sys.executable)):
             result.append(tried(lambda: open(path, "w")))
     """
-    assert set(await probe(boxed, code)) <= {"EROFS", "ETXTBSY"}
+    assert set(await probe(boxed, code)) <= {"EROFS", "ETXTBSY", "EACCES", "EPERM"}
 
 
 async def test_a_worker_has_no_descriptors_but_its_own(boxed: Bench) -> None:

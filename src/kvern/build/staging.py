@@ -88,7 +88,8 @@ async def exclusive(path: Path) -> AsyncGenerator[None, None]:
 def seal(folder: Path) -> None:
     """Take away every permission to write below `folder`, and all set-id bits; links are neither followed nor changed.
 
-    Files that are hard links into a package cache keep their mode: it is the cache's as well.
+    Files that are hard links into a package cache keep their mode, which is the cache's as well, but for what lets
+    every user read them: functions may run as other users.
     """
     for at, _, files in os.walk(folder, topdown=False):
         for name in files:
@@ -96,6 +97,8 @@ def seal(folder: Path) -> None:
             status = path.lstat()
             if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
                 path.chmod(0o555 if status.st_mode & stat.S_IXUSR else 0o444)
+            elif stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IROTH:
+                path.chmod(status.st_mode | (0o555 if status.st_mode & stat.S_IXUSR else 0o444))
         Path(at).chmod(0o555)
 
 

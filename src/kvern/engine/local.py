@@ -73,7 +73,9 @@ class LocalEngine:
     def capabilities(self) -> dict[str, str]:
         """What holds functions in, for people: the sandbox, and who sees to each limit."""
         wall = self._sandbox.name if self._sandbox.is_boundary else f"{self._sandbox.name} (no boundary)"
-        return {"sandbox": wall, **self._limits.describe()}
+        users = self._sandbox.users
+        who = f"of its own for each host, from {users[0]} on" if users else "that of the service"
+        return {"sandbox": wall, "user": who, **self._limits.describe()}
 
     def figures(self) -> tuple[int, int, int, int, int]:
         """Hosts; workers that run a call, that are idle, that are being started; and calls that wait."""

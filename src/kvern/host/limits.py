@@ -69,8 +69,13 @@ class Limits:
         if self._hierarchy is not None:
             cgroups.clear(self._hierarchy)
 
-    def rlimits(self, memory: int) -> dict[str, int]:
-        """What a worker sets for itself, soft and hard."""
+    def rlimits(self, memory: int, user: int | None = None) -> dict[str, int]:
+        """What a worker sets for itself, soft and hard.
+
+        Args:
+            memory: bytes that it may use.
+            user: who it is, when that is not the user of this process.
+        """
         limits = {
             "RLIMIT_CORE": 0,
             "RLIMIT_NOFILE": self.allowance.open_files,
@@ -82,7 +87,7 @@ class Limits:
             limits["RLIMIT_DATA"] = 2 * memory + 1024 * MEBI
         if not self.holds("pids"):
             # Counts all that the user runs, here in one box or on the whole machine; the kernel never holds root to it.
-            limits["RLIMIT_NPROC"] = processes.count_of_user() + self.allowance.pids
+            limits["RLIMIT_NPROC"] = processes.count_of_user(user) + self.allowance.pids
         return limits
 
     def seat(self, memory: int, cpu: float, host: str = "host") -> Seat:

@@ -33,9 +33,9 @@ def tree(pid: int, at_most: int = 1 << 16) -> list[int]:
     return found
 
 
-def count_of_user() -> int:
-    """How many threads the user of this process runs on this machine."""
-    own = os.getuid()
+def count_of_user(user: int | None = None) -> int:
+    """How many threads `user`, by default that of this process, runs on this machine."""
+    own = os.getuid() if user is None else user
     count = 0
     for entry in os.listdir(PROC):  # noqa: PTH208 - names are enough
         if entry.isdigit():

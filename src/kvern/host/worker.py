@@ -164,7 +164,7 @@ class Worker(asyncio.Protocol):
                 "function_id": revision.function_id,
                 "env": dict(revision.env_vars),
                 "secrets": json.dumps(dict(revision.secrets)),
-                "rlimits": self._limits.rlimits(revision.memory),
+                "rlimits": self._limits.rlimits(revision.memory, self._zygote.user),
             }
             self._transport.write(frames.encode(frames.LOAD, 0, meta))
         self._timer = self._loop.call_later(

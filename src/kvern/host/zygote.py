@@ -17,7 +17,7 @@ from pathlib import Path
 
 import kvern.runner
 from kvern.build.revision import Environment, Revision
-from kvern.host import processes
+from kvern.host import processes, users
 from kvern.host.limits import Limits
 from kvern.sandbox import Box, Mount, Sandbox
 
@@ -107,6 +107,7 @@ class Zygote:
         runner = Mount(Path(kvern.runner.__path__[0]), "/kvern/runner")
         mounts = [code, environment, runner, *_interpreter(revision.environment)]
         self.code = sandbox.inside(code)
+        self.user = users.take(sandbox.users, mounts)
         temporary = "/tmp"
         if not sandbox.is_boundary:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -136,6 +137,7 @@ class Zygote:
             pass_fds=(theirs.fileno(),),
             network=limits.allowance.network,
             tmp_size=limits.allowance.tmp_size,
+            user=self.user,
         )
         self._mark = box.env[MARK]
         self._seat = limits.seat(revision.memory, revision.cpu, host)
@@ -267,7 +269,7 @@ class Zygote:
             self._load_timeout, self._end, f"it was not loaded within {self._load_timeout:g} s"
         )
         await self._loop.run_in_executor(None, self._seat.add, self._pid)
-        rlimits = self._limits.rlimits(self._revision.memory)
+        rlimits = self._limits.rlimits(self._revision.memory, self.user)
         rlimits.pop("RLIMIT_NPROC", None)  # which counts all of the user's processes, and goes down only
         plan = {
             "code": self.code,

@@ -40,6 +40,7 @@ class Box:
         network: whether it may reach the network; without, there is a loopback of its own and nothing else. Only a
             boundary can keep it off.
         tmp_size: bytes that /tmp may hold, and as many /dev/shm; None for the sandbox's own default.
+        user: who of the machine it is, one of `Sandbox.users`; None for the user of whoever starts it.
     """
 
     argv: Sequence[str]
@@ -49,6 +50,7 @@ class Box:
     pass_fds: Sequence[int] = field(default=())
     network: bool = True
     tmp_size: int | None = None
+    user: int | None = None
 
 
 class Sandbox(Protocol):
@@ -59,6 +61,9 @@ class Sandbox(Protocol):
 
     is_boundary: bool
     """False when code inside can reach what the server's user can reach."""
+
+    users: range
+    """The ids of users of this machine that boxes may be; empty when they can only be the server's user."""
 
     def inside(self, mount: Mount) -> str:
         """The path at which a command in the box finds `mount`: its target, or its source where nothing is mounted."""

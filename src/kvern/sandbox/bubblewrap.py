@@ -1,19 +1,24 @@
 """The bubblewrap sandbox: own user, mount, pid, ipc, uts and cgroup namespaces, no capabilities, a read-only root.
 
-And a filter of system calls: see `seccomp.py`.
+A box that has a user of the machine to itself has no user namespace: it needs none to be unprivileged. And there is a
+filter of system calls: see `seccomp.py`.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 from kvern.sandbox import Box, Mount
 from kvern.sandbox.seccomp import filter_file
 
 UID = 1000
-"""Who code in a box is, inside; outside it is the server's user, without any capability."""
+"""Who code in a box is, inside, unless the box has a user of its own; outside it is the server's user then."""
+
+USERS = range(1_900_000_000, 1_900_065_536)
+"""Users that boxes can be where the server is root: a range that systemd's table of uids leaves to nobody."""
 
 TMP_SIZE = 512 * 1024 * 1024
 """Bytes of /tmp, and as many of /dev/shm."""
@@ -107,6 +112,9 @@ fi"""
 
 _LOADER = ("LD_", "GLIBC_TUNABLES", "BASH_")
 
+_BECOME = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
+"""What it takes to become a box's own user, and is gone with that."""
+
 _OWN_ETC = Path(__file__).parent / "etc"
 
 
@@ -118,27 +126,33 @@ class Bubblewrap:
         tmp_size: bytes of the private /tmp.
         filtered: whether system calls are filtered; without effect on an architecture that has no filter.
         shielded: whether to keep the mode of the machine's devices; needed, and possible, for root only.
+        own_users: whether boxes may have users of their own; possible for root only.
     """
 
     name: str = "bubblewrap"
     is_boundary: bool = True
 
     def __init__(
-        self, binary: Path, tmp_size: int = TMP_SIZE, *, filtered: bool = True, shielded: bool | None = None
+        self,
+        binary: Path,
+        tmp_size: int = TMP_SIZE,
+        *,
+        filtered: bool = True,
+        shielded: bool | None = None,
+        own_users: bool = True,
     ) -> None:
         self.binary = binary
         self._tmp_size = tmp_size
         self._filter = filter_file() if filtered else ""
         self._unshare = shutil.which("unshare") if (os.geteuid() == 0 if shielded is None else shielded) else None
+        self._setpriv = shutil.which("setpriv", path="/usr/bin:/bin") or ""  # it runs in the box
+        self.users: range = USERS if own_users and self._setpriv and _may_be(USERS) else range(0)
         self._before = [
             str(binary),
-            *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-            *("--new-session", "--die-with-parent", "--cap-drop", "ALL"),
-            *("--uid", str(UID), "--gid", str(UID), "--hostname", "kvern"),
-            *_system_mounts(),
-            *("--proc", "/proc", "--dev", "/dev"),
-            *_covers(),
+            *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+            *("--new-session", "--die-with-parent", "--cap-drop", "ALL", "--hostname", "kvern"),
         ]
+        self._system = [*_system_mounts(), "--proc", "/proc", "--dev", "/dev", *_covers()]
 
     @property
     def is_shielded(self) -> bool:
@@ -158,7 +172,8 @@ class Bubblewrap:
         """The argv that starts `box`.
 
         Raises:
-            ValueError: `box.env` sets a variable that would act on bwrap itself, outside of the walls.
+            ValueError: `box.env` sets a variable that would act on bwrap itself, outside of the walls; or `box.user`
+                is none of `users`.
         """
         for name in box.env:
             if name.startswith(_LOADER):
@@ -166,22 +181,41 @@ class Bubblewrap:
                     f"{name} cannot be set for a box: what starts bwrap, outside of the box, would obey it"
                 )
         size = str(box.tmp_size or self._tmp_size)
-        mounts = ["--size", size, "--tmpfs", "/dev/shm", "--size", size, "--perms", "1777", "--tmpfs", "/tmp"]
+        mounts: list[str] = []
+        for folder in ("/dev/shm", "/tmp"):
+            mounts += ["--size", size, "--perms", "1777", "--tmpfs", folder]
         if not box.network:
             mounts.append("--unshare-net")
+        mounts += _folders_above(mount.target for mount in box.mounts)
         for mount in box.mounts:
             mounts += ["--bind" if mount.writable else "--ro-bind", str(mount.source), mount.target]
-        command = [*self._before, *mounts, "--remount-ro", "/", "--chdir", box.workdir]
         steps: list[str] = []
+        # What bwrap reads from descriptors the shell opens, so that nobody has to pass them, and so that no two boxes
+        # read from the same one; of those with one digit, which each shell knows, free ones.
+        free = (number for number in range(9, 2, -1) if number not in box.pass_fds)
+        if box.user is None:
+            who = ["--unshare-user", "--uid", str(UID), "--gid", str(UID), *self._system]
+            for path in (_OWN_ETC / "passwd", _OWN_ETC / "group"):
+                who += ["--ro-bind", str(path), f"/etc/{path.name}"]
+            argv = list(box.argv)
+        else:
+            if box.user not in self.users:
+                raise ValueError(f"Expected a user that boxes may be, one of {self.users}, given {box.user}")
+            who = [*(word for name in _BECOME for word in ("--cap-add", name)), *self._system]
+            for path in (_OWN_ETC / "passwd", _OWN_ETC / "group"):
+                number = next(free)
+                steps.append(f"exec {number}<<'END'\n{path.read_text().replace(str(UID), str(box.user))}END")
+                who += ["--perms", "0444", "--ro-bind-data", str(number), f"/etc/{path.name}"]
+            to = (f"--reuid={box.user}", f"--regid={box.user}", "--clear-groups", "--inh-caps=-all")
+            argv = [self._setpriv, *to, "--bounding-set=-all", "--", *box.argv]
+        command = [*self._before, *who, *mounts, "--remount-ro", "/", "--chdir", box.workdir]
         if self._unshare is not None:
             steps.append(_SHIELD)
         if self._filter:
-            # bwrap reads the filter from a descriptor. The shell opens it, so that nobody has to pass it, and so that
-            # no two boxes read from the same one; of those with one digit, which each shell knows, a free one.
-            free = next(number for number in range(9, 2, -1) if number not in box.pass_fds)
-            steps.append(f"exec {free}<{self._filter}")
-            command += ["--seccomp", str(free)]
-        command += ["--", *box.argv]
+            number = next(free)
+            steps.append(f"exec {number}<{self._filter}")
+            command += ["--seccomp", str(number)]
+        command += ["--", *argv]
         if not steps:
             return command
         alone = [self._unshare, "--mount", "--propagation", "slave"] if self._unshare is not None else []
@@ -197,13 +231,29 @@ def _system_mounts() -> list[str]:
             arguments += ["--symlink", str(path.readlink()), name]
         elif path.is_dir():
             arguments += ["--ro-bind", name, name]
-    for name in ETC:
-        path = Path("/etc") / name
-        if path.exists():
-            arguments += ["--ro-bind", str(path), str(path)]
-    for path in (_OWN_ETC / "passwd", _OWN_ETC / "group"):
-        arguments += ["--ro-bind", str(path), f"/etc/{path.name}"]
+    files = [str(path) for name in ETC if (path := Path("/etc") / name).exists()]
+    arguments += _folders_above(["/etc/passwd", *files])
+    for file in files:
+        arguments += ["--ro-bind", file, file]
     return arguments
+
+
+def _folders_above(targets: Iterable[str]) -> list[str]:
+    """Folders for what will be shown, which every user may enter; those that bwrap itself makes only root may."""
+    above = [str(folder) for target in targets for folder in reversed(PurePosixPath(target).parents)]
+    return [word for folder in dict.fromkeys(above) if folder != "/" for word in ("--perms", "0755", "--dir", folder)]
+
+
+def _may_be(users: range) -> bool:
+    """Whether this process may become any of `users`, which a container may not have."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        lines = Path("/proc/self/uid_map").read_text().splitlines()
+    except OSError:
+        return False
+    mapped = (tuple(map(int, line.split())) for line in lines)
+    return any(first <= users[0] and users[-1] < first + count for first, _, count in mapped)
 
 
 def _covers() -> list[str]:

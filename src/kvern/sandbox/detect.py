@@ -42,6 +42,11 @@ def choose(preference: Preference = "auto") -> tuple[Sandbox, str]:
             )
         if trouble and sandbox.is_filtered and not try_out(less := Bubblewrap(binary, filtered=False)):
             return less, f"bubblewrap, {origin}: {binary}, without a filter of system calls ({trouble})"
+        if not trouble and sandbox.users and (trouble := try_out(sandbox, sandbox.users[0])):
+            return Bubblewrap(binary, own_users=False), (
+                f"bubblewrap, {origin}: {binary}. Functions are root without capabilities: run the service as another"
+                f" user ({trouble})"
+            )
         if not trouble:
             return sandbox, f"bubblewrap, {origin}: {binary}"
         failures.append(f"{binary} ({origin}): {trouble}")
@@ -59,9 +64,9 @@ def choose(preference: Preference = "auto") -> tuple[Sandbox, str]:
     )
 
 
-def try_out(sandbox: Sandbox) -> str:
-    """Start a trivial box; what went wrong in one line, empty when nothing did."""
-    box = Box(argv=["/bin/sh", "-c", "echo well"], env={"PATH": "/usr/bin:/bin"})
+def try_out(sandbox: Sandbox, user: int | None = None) -> str:
+    """Start a trivial box, of `user`; what went wrong in one line, empty when nothing did."""
+    box = Box(argv=["/bin/sh", "-c", "echo well"], env={"PATH": "/usr/bin:/bin"}, user=user)
     try:
         done = subprocess.run(
             sandbox.command(box), env=dict(box.env), capture_output=True, text=True, timeout=20, check=False

@@ -10,6 +10,7 @@ class Plain:
 
     name: str = "plain"
     is_boundary: bool = False
+    users: range = range(0)
 
     def inside(self, mount: Mount) -> str:
         """The source of `mount`: nothing is mounted."""

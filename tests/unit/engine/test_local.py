@@ -19,6 +19,7 @@ class Unstartable:
 
     name = "unstartable"
     is_boundary = False
+    users = range(0)
 
     def inside(self, mount: Mount) -> str:
         return str(mount.source)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from kvern.host import users
 from kvern.host.cgroups import Hierarchy
 from kvern.host.limits import Allowance, Limits, megabytes
+from kvern.sandbox import Mount
 
 
 @pytest.fixture
@@ -59,6 +61,16 @@ def test_the_watchdog_sees_what_is_over_a_limit() -> None:
     assert small.look(os.getpid()) == "memory"
     assert "the limit is 0 MB, the peak was" in small.memory_words()
     assert Limits(Allowance(pids=0), None).seat(10**12, 1.0).look(os.getpid()) == "pids"
+
+
+def test_a_box_gets_a_user_who_can_read_what_it_shows(tmp_path: Path) -> None:
+    shown, hidden = tmp_path / "shown", tmp_path / "hidden"
+    shown.mkdir(mode=0o755)
+    hidden.mkdir(mode=0o700)
+    assert users.take(range(0), []) is None
+    first, second = (users.take(range(7, 9), [Mount(shown, "/a")]) for _ in range(2))
+    assert {first, second} == {7, 8}
+    assert users.take(range(7, 9), [Mount(shown, "/a"), Mount(hidden, "/b")]) is None
 
 
 def test_when_a_group_cannot_be_made_the_watchdog_takes_over(tmp_path: Path) -> None:

@@ -35,6 +35,15 @@ def test_tmp_has_the_size_that_was_asked_for(sandbox: Bubblewrap) -> None:
     assert has(sandbox.command(Box(argv=["x"], env={})), "--size", "4096", "--perms", "1777", "--tmpfs", "/tmp")
 
 
+def test_a_box_is_only_a_user_that_it_may_be(sandbox: Bubblewrap) -> None:
+    with pytest.raises(ValueError, match="given 0"):
+        sandbox.command(Box(argv=["x"], env={}, user=0))
+    for user in sandbox.users[:1]:
+        argv = sandbox.command(Box(argv=["x"], env={}, user=user))
+        assert not has(argv, "--unshare-user")
+        assert has(argv, f"--reuid={user}", f"--regid={user}")
+
+
 def test_links_of_the_system_stay_links(sandbox: Bubblewrap) -> None:
     argv = sandbox.command(Box(argv=["x"], env={}))
     for name in ("/bin", "/lib", "/lib64"):
@@ -49,7 +58,7 @@ def test_of_etc_neither_accounts_nor_keys_are_shown() -> None:
 
 def test_what_runs_outside_of_the_box_is_not_found_by_the_boxs_path(sandbox: Bubblewrap) -> None:
     argv = sandbox.command(Box(argv=["x"], env={"PATH": "/tmp/evil"}))
-    outside = argv[: argv.index("--unshare-user")]
+    outside = argv[: argv.index("--unshare-pid")]
     assert all(word.startswith("/") for word in outside if "bin/" in word and " " not in word)
     script = next((word for word in outside if "\n" in word), "")
     for line in script.splitlines():
