@@ -28,6 +28,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql.expression import UpdateBase
 
 from kvern.store import StoreFault, T
+from kvern.store.direct import Direct
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +56,9 @@ class _Entry:
 class Journal:
     """The one writer of a database. `start` and `stop` once each; `submit` and `append` on the event loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, direct: Direct | None = None) -> None:
         self._engine = engine
+        self._direct = direct
         self._waiting: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="kvern-journal", daemon=True)
         self._stopped = False
@@ -124,6 +126,22 @@ class Journal:
         return group, False
 
     def _commit(self, group: list[_Entry]) -> None:
+        if not self._written_directly(group):
+            self._commit_commonly(group)
+
+    def _written_directly(self, group: list[_Entry]) -> bool:
+        """Whether a group of rows alone was committed the short way."""
+        rows = [(entry.statement, entry.row) for entry in group if entry.statement is not None]
+        if self._direct is None or self.fence is not None or len(rows) < len(group):
+            return False
+        try:
+            self._direct.write(rows)
+        except BaseException as error:  # told by the common way, when it meets the same
+            _log.debug("a group of %d is redone the common way: %s", len(group), error)
+            return False
+        return True
+
+    def _commit_commonly(self, group: list[_Entry]) -> None:
         try:
             with self._engine.begin() as connection:
                 if self.fence is not None and any(entry.is_fenced for entry in group):
@@ -135,7 +153,7 @@ class Journal:
                 return
             _log.debug("a group of %d is redone one by one: %s", len(group), error)
             for entry in group:
-                self._commit([entry])
+                self._commit_commonly([entry])
 
 
 def _new_future() -> asyncio.Future[Any]:

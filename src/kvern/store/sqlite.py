@@ -15,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.expression import UpdateBase
 
 from kvern.store import StoreFault, T, schema, tables
+from kvern.store.direct import Direct
 from kvern.store.journal import Journal
 
 _READERS = 4
@@ -42,13 +43,14 @@ class SqliteStore:
         else:
             self._engine = create_engine(
                 f"sqlite:///{path}",
-                pool_size=_READERS + 2,
+                pool_size=_READERS + 3,
                 max_overflow=0,
                 connect_args={"check_same_thread": False, "timeout": 10},
             )
         event.listen(self._engine, "connect", _prepare)
         event.listen(self._engine, "begin", _begin)
-        self._journal = Journal(self._engine)
+        self._direct = Direct(self._engine)
+        self._journal = Journal(self._engine, self._direct)
         readers = 1 if path is None else _READERS
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="kvern-reader")
 
@@ -69,6 +71,7 @@ class SqliteStore:
         if self._started:
             self._started = False
             self._journal.stop()
+            self._direct.close()
             self._readers.shutdown()
             self._engine.dispose()
 
