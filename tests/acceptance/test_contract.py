@@ -357,7 +357,7 @@ class TestCalls:
         assert {"id", "functionId", "status", "startTime"} <= set(call)
         assert call["functionId"] == function_id
         ended = api.ended(call)
-        assert set(ended) == {"id", "functionId", "status", "startTime", "endTime"}
+        assert set(ended) == {"id", "functionId", "status", "startTime", "endTime", "outcome"}
         assert ended["endTime"] >= ended["startTime"]
         assert api.get(f"/functions/{function_id}").json()["lastCalled"] == call["startTime"]
         api.delete(function_id)

@@ -35,7 +35,7 @@ VERBS = {
         "delete": "kvern.cli.functions:delete",
     },
     "Calls": {
-        "call": "kvern.cli.calls:call",
+        "call": "kvern.cli.call:call",
         "calls": "kvern.cli.calls:calls",
         "logs": "kvern.cli.logs:logs",
         "schedules": "kvern.cli.schedules:schedules",

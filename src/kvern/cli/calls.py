@@ -1,87 +1,25 @@
-"""`kvern call` and `kvern calls`."""
+"""`kvern calls`: those that were made, how they ended and what they used."""
 
 from __future__ import annotations
 
-import json
-import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-from kvern.cli import connection, inputs, lookup, output
-from kvern.cli.logs import Tail
+from kvern.cli import connection, lookup, output
+from kvern.cli.complaint import Complaint
 from kvern.cli.options import DEFAULT, Options
 
 if TYPE_CHECKING:
-    from kvern.client.data_classes.functions import Function, FunctionCall
+    from kvern.client import CogniteClient
+
+calls = App(name="calls")
+
+_PAGE = 1000
 
 
-def call(
-    name: str,
-    /,
-    *,
-    data: Annotated[str | None, Parameter(alias="-d", allow_leading_hyphen=True)] = None,
-    wait: Annotated[bool, Parameter(negative="--no-wait")] = True,
-    timeout: float | None = None,
-    options: Options = DEFAULT,
-) -> int:
-    """Call a function; its log goes to stderr while it runs, its response to stdout.
-
-    The exit code is 1 when the call failed, ran into its time limit or is not over after `--timeout`.
-
-    For example:
-
-        kvern call trend --data '{"file": "mauna-loa-co2"}'
-        kvern call outliers --data @points.json > found.json
-        curl -s https://plant.example/today | kvern call outliers --data -
-        kvern call trend --no-wait --json
-
-    Args:
-        name: External id of the function, else its name, else its id.
-        data: Input for `data`: JSON, @FILE with JSON, or - for standard input. Default: {}.
-        wait: Wait for the end of the call.
-        timeout: Seconds to wait for it.
-    """
-    given = cast("dict[str, object]", inputs.data(data))  # any JSON value is allowed (contract 13.16)
-    client = connection.connect(options)
-    function = lookup.function(client, name)
-    made = client.functions.call(id=function.id, data=given, wait=False)
-    if not wait:
-        if options.json:
-            output.as_json(made.dump())
-        else:
-            print(made.id)
-            output.note(f"Call {made.id} is on its way: kvern logs {made.id} --follow")
-        return 0
-
-    tail = Tail(client, made, None if options.json else lambda line: output.note(line["message"]))
-    try:
-        over = tail.follow(None if timeout is None else time.monotonic() + timeout)
-    except KeyboardInterrupt:
-        output.note(f"kvern: call {made.id} goes on: kvern logs {made.id} --follow")
-        return 130
-    if not over:
-        output.note(f"kvern: call {made.id} still runs after {timeout:g} s: kvern logs {made.id} --follow")
-    response = made.get_response() if over else None
-    if options.json:
-        output.as_json({**made.dump(), "response": response, "logs": tail.lines})
-    elif over:
-        _tell(made, function, response)
-    return 0 if made.status == "Completed" else 1
-
-
-def _tell(made: FunctionCall, function: Function, response: Any) -> None:
-    if made.status == "Completed":
-        print(json.dumps(response, indent=2, ensure_ascii=False))
-        return
-    error = made.error
-    text = error.get("message") if isinstance(error, dict) else error
-    output.note(
-        f"kvern: call {made.id} of {lookup.called(function)} ended as {made.status}: {text or 'no reason given'}"
-    )
-
-
-def calls(
+@calls.default
+def list_calls(
     name: str,
     /,
     *,
@@ -90,7 +28,7 @@ def calls(
     limit: int = 25,
     options: Options = DEFAULT,
 ) -> int:
-    """List the calls of a function, the newest first.
+    """List the calls of a function, the newest first, and why each ended.
 
     For example:
 
@@ -106,24 +44,96 @@ def calls(
     """
     client = connection.connect(options)
     function = lookup.function(client, name)
-    found = client.functions.calls.list(function_id=function.id, status=status, schedule_id=schedule, limit=limit)
+    wanted = {"status": status, "scheduleId": schedule}
+    body: dict[str, Any] = {"filter": {key: value for key, value in wanted.items() if value is not None}}
+    found: list[dict[str, Any]] = []
+    while len(found) < limit:
+        body["limit"] = min(_PAGE, limit - len(found))
+        page = client.post(f"/functions/{function.id}/calls/list", body).json()
+        found += page["items"]
+        body["cursor"] = page.get("nextCursor")
+        if not body["cursor"]:
+            break
     if options.json:
-        output.as_json(found.dump())
+        output.as_json(found)
     elif not found:
         output.note(f"There are no such calls of {lookup.called(function)}.")
     else:
-        output.table(
-            ["ID", "STATUS", "STARTED", "TOOK", "SCHEDULE", "ERROR"],
-            [
-                (
-                    one.id,
-                    one.status,
-                    output.moment(one.start_time),
-                    output.duration(one.end_time - one.start_time if one.end_time is not None else None),
-                    one.schedule_id or "-",
-                    one.error.get("message", "") if isinstance(one.error, dict) else one.error or "",
-                )
-                for one in found
-            ],
-        )
+        tabulate(found)
     return 0
+
+
+def tabulate(found: list[dict[str, Any]]) -> None:
+    """Calls as the API gives them, a line each."""
+    output.table(
+        ["ID", "STATUS", "VERDICT", "STARTED", "TOOK", "SCHEDULE", "ERROR"],
+        [
+            (
+                one["id"],
+                one["status"],
+                one.get("outcome", {}).get("verdict", "-"),
+                output.moment(one["startTime"]),
+                output.duration(one["endTime"] - one["startTime"] if "endTime" in one else None),
+                one.get("scheduleId", "-"),
+                error_of(one),
+            )
+            for one in found
+        ],
+    )
+
+
+def error_of(one: dict[str, Any]) -> str:
+    """What went wrong, in a line; empty when nothing did."""
+    error = one.get("error") or ""
+    return str(error.get("message", "")) if isinstance(error, dict) else str(error)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+
+
+@calls.command
+def show(
+    id: Annotated[int, Parameter(name="ID")],  # noqa: A002
+    /,
+    *,
+    options: Options = DEFAULT,
+) -> int:
+    """Show one call: why it ended, how long it waited and ran, what it used.
+
+    For example:
+
+        kvern calls show 4711
+        kvern calls show 4711 --json
+
+    Args:
+        id: Id of the call.
+    """
+    client = connection.connect(options)
+    one = client.get(path_of(client, id)).json()
+    if options.json:
+        output.as_json(one)
+        return 0
+    figures = one.pop("outcome", {})
+    error = one.pop("error", None)
+    for key, value in one.items():
+        print(f"{key}: {output.moment(value) if key.endswith('Time') else value}")
+    for key, value in figures.items():
+        print(f"{key}: {_shown(key, value)}")
+    if isinstance(error, dict):
+        print(f"error: {error.get('message', '')}\n{error.get('trace', '')}".rstrip())  # pyright: ignore[reportUnknownMemberType]
+    elif error:
+        print(f"error: {error}")
+    return 0
+
+
+def _shown(key: str, value: Any) -> Any:
+    if key == "peakMemory":
+        return f"{value / 1e6:.0f} MB"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g} s" if key.endswith("Seconds") else value
+
+
+def path_of(client: CogniteClient, call_id: int) -> str:
+    """The path of the call with this id, whichever function it belongs to."""
+    found = lookup.call(client, call_id)
+    if found is None:
+        raise Complaint(f"no call has the id {call_id}; `kvern calls FUNCTION` lists those of a function")
+    return f"/functions/{found.function_id}/calls/{found.id}"

@@ -104,7 +104,28 @@ def shown(record: CallRecord, error_style: Literal["object", "string"]) -> wire.
         schedule_id=record.schedule_id,
         scheduled_time=record.scheduled_time,
         error=error,
+        outcome=outcome(record),
     )
+
+
+def outcome(record: CallRecord) -> wire.CallOutcome | None:
+    """Why the call ended and what it used; None while it runs."""
+    if record.verdict is None:
+        return None
+    return wire.CallOutcome(
+        verdict=cast(wire.Verdict, record.verdict),
+        queue_seconds=_rounded(record.queue_seconds),
+        run_seconds=_rounded(record.run_seconds),
+        cpu_seconds=_rounded(record.cpu_seconds),
+        peak_memory=record.peak_memory,
+        cold=record.cold,
+        worker=record.worker,
+        attempt=record.attempt,
+    )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
 
 
 def _applied(wait: float) -> dict[str, str]:

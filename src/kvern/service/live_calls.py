@@ -28,19 +28,15 @@ class LiveCall:
         "ended",
         "function",
         "log",
-        "project",
         "record",
         "response",
         "session_id",
         "task",
     )
 
-    def __init__(
-        self, record: CallRecord, project: str, function: LiveFunction, session_id: int | None, data: bytes
-    ) -> None:
+    def __init__(self, record: CallRecord, function: LiveFunction, session_id: int | None, data: bytes) -> None:
         loop = asyncio.get_running_loop()
         self.record = record
-        self.project = project
         self.function = function
         self.session_id = session_id
         self.data = data
@@ -53,6 +49,26 @@ class LiveCall:
         self._log_kept = 0
         self._log_chunk = 0
         self._news: asyncio.Event | None = None
+
+    @property
+    def project(self) -> str:
+        return self.function.record.project
+
+    def accept_row(self) -> dict[str, object]:
+        """The row of `store.calls.ACCEPT`."""
+        record = self.record
+        return {
+            "id": record.id,
+            "project": self.project,
+            "function_id": record.function_id,
+            "status": record.status,
+            "begun": self.begun,
+            "start_time": record.start_time,
+            "schedule_id": record.schedule_id,
+            "scheduled_time": record.scheduled_time,
+            "session_id": self.session_id,
+            "data": self.data,
+        }
 
     def on_log(self, lines: Sequence[LogLine]) -> None:
         self.log.extend(_encode(LogEntry(timestamp=line.timestamp, message=line.message)) for line in lines)

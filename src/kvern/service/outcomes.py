@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from kvern.engine import Outcome, Verdict
+from kvern.store.calls import CallRecord
 
 _STATUS = {Verdict.RETURNED: "Completed", Verdict.TIMED_OUT: "Timeout"}
 
@@ -26,7 +27,8 @@ def checked(outcome: Outcome) -> Outcome:
         return replace(outcome, message=_clean(outcome.message), trace=_clean(outcome.trace))
     if _is_json(outcome.response or b""):
         return outcome
-    return Outcome(Verdict.UNUSABLE, message="Expected JSON as the response, and the worker sent something else")
+    why = "Expected JSON as the response, and the worker sent something else"
+    return replace(outcome, verdict=Verdict.UNUSABLE, response=None, message=why)
 
 
 def _is_json(text: bytes) -> bool:
@@ -51,14 +53,46 @@ def _clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def end_row(call_id: int, status: str, verdict: Verdict, moment: int) -> dict[str, object]:
-    """The row of `store.calls.END` for an end at `moment` (ms since the epoch), without error and response."""
+def end_row(call_id: int, outcome: Outcome, moment: int, attempt: int = 1) -> dict[str, object]:
+    """The row of `store.calls.END` for an end at `moment` (ms since the epoch)."""
+    completed = outcome.verdict is Verdict.RETURNED
     return {
         "call": call_id,
-        "to_status": status,
-        "to_verdict": verdict.value,
+        "to_status": status_of(outcome.verdict),
+        "to_verdict": outcome.verdict.value,
         "to_end_time": moment,
-        "to_error_message": None,
-        "to_error_trace": None,
-        "to_response": None,
+        "to_error_message": None if completed else outcome.message,
+        "to_error_trace": None if completed else outcome.trace,
+        "to_response": outcome.response if completed else None,
+        "to_worker": outcome.worker or None,
+        "to_cold": outcome.cold,
+        "to_attempt": attempt,
+        "to_queue_seconds": outcome.queue_seconds,
+        "to_run_seconds": outcome.run_seconds,
+        "to_cpu_seconds": outcome.cpu_seconds,
+        "to_peak_memory": outcome.peak_memory,
     }
+
+
+def refused(why: str, moment: int) -> dict[str, object]:
+    """What the row of `store.calls.REFUSE` has beside that of an accepted call."""
+    return {
+        "status": status_of(Verdict.CANCELLED),
+        "verdict": Verdict.CANCELLED.value,
+        "end_time": moment,
+        "error_message": why,
+        "error_trace": "",
+    }
+
+
+def note_end(record: CallRecord, outcome: Outcome, moment: int, attempt: int = 1) -> None:
+    """Bring the record of a call up to what `end_row` wrote."""
+    completed = outcome.verdict is Verdict.RETURNED
+    record.status, record.end_time = status_of(outcome.verdict), moment
+    record.verdict = outcome.verdict.value
+    record.error_message = None if completed else outcome.message
+    record.error_trace = None if completed else outcome.trace
+    record.worker = outcome.worker or None
+    record.cold, record.attempt = outcome.cold, attempt
+    record.queue_seconds, record.run_seconds = outcome.queue_seconds, outcome.run_seconds
+    record.cpu_seconds, record.peak_memory = outcome.cpu_seconds, outcome.peak_memory

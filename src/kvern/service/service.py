@@ -159,7 +159,7 @@ class Service:
 
     async def begin(self, base_url: str) -> None:
         """Run calls and schedules: from now on functions reach the service under `base_url`."""
-        self.calls.base_url = base_url
+        self.calls.reached_under(base_url)
         await self._write_client_file(base_url)
         await self.calls.start()
         await self.schedules.start()

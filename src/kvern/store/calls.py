@@ -30,6 +30,13 @@ END = (
         error_message=bindparam("to_error_message"),
         error_trace=bindparam("to_error_trace"),
         response=bindparam("to_response"),
+        worker=bindparam("to_worker"),
+        cold=bindparam("to_cold"),
+        attempt=bindparam("to_attempt"),
+        queue_seconds=bindparam("to_queue_seconds"),
+        run_seconds=bindparam("to_run_seconds"),
+        cpu_seconds=bindparam("to_cpu_seconds"),
+        peak_memory=bindparam("to_peak_memory"),
     )
 )
 """The one end state of a call: a call that has one already is left as it is."""
@@ -49,12 +56,23 @@ _SHOWN = (
     calls.c.scheduled_time,
     calls.c.error_message,
     calls.c.error_trace,
+    calls.c.verdict,
+    calls.c.worker,
+    calls.c.cold,
+    calls.c.attempt,
+    calls.c.queue_seconds,
+    calls.c.run_seconds,
+    calls.c.cpu_seconds,
+    calls.c.peak_memory,
 )
 
 
 @dataclass(slots=True, kw_only=True)
 class CallRecord:
-    """What is shown of a call. The payloads are read apart: they may be large."""
+    """What is shown of a call. The payloads are read apart: they may be large.
+
+    What is known of how it ended is as in `kvern.engine.Outcome`; None where nobody could tell.
+    """
 
     id: int
     function_id: int
@@ -65,6 +83,14 @@ class CallRecord:
     scheduled_time: int | None = None
     error_message: str | None = None
     error_trace: str | None = None
+    verdict: str | None = None
+    worker: str | None = None
+    cold: bool | None = None
+    attempt: int | None = None
+    queue_seconds: float | None = None
+    run_seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

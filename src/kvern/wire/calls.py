@@ -10,6 +10,18 @@ from msgspec import Meta
 from kvern.wire.base import LIST_DEFAULT, Body, Cursor, Id, ListLimit, Milliseconds, TimeRange
 
 Status: TypeAlias = Literal["Running", "Completed", "Failed", "Timeout"]
+Verdict: TypeAlias = Literal[
+    "returned",
+    "raised",
+    "unusable",
+    "not loaded",
+    "timed out",
+    "out of memory",
+    "crashed",
+    "cancelled",
+    "interrupted",
+]
+"""Why a call ended: what `kvern.engine.Verdict` says, which tells more of each."""
 
 
 class CallWrite(Body):
@@ -24,8 +36,35 @@ class CallError(Body, omit_defaults=False):
     trace: str
 
 
+class CallOutcome(Body):
+    """Why a call ended and what it used; an addition to the contract. What nobody could tell is absent.
+
+    Args:
+        verdict: why it ended.
+        queue_seconds: how long it waited for a worker.
+        run_seconds: how long a worker had it.
+        cpu_seconds: CPU time, child processes that were waited for included.
+        peak_memory: most memory that its worker ever had, in bytes.
+        cold: whether a worker had to be started for it.
+        worker: which worker ran it.
+        attempt: which attempt this was, from 1.
+    """
+
+    verdict: Verdict
+    queue_seconds: float | None = None
+    run_seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+    cold: bool | None = None
+    worker: str | None = None
+    attempt: int | None = None
+
+
 class Call(Body):
-    """`error` is an object, or a string for those who can read nothing else (contract 4.1)."""
+    """`error` is an object, or a string for those who can read nothing else (contract 4.1).
+
+    `outcome` is an addition to the contract; it is there once the call has ended.
+    """
 
     id: Id
     function_id: Id
@@ -35,6 +74,7 @@ class Call(Body):
     schedule_id: Id | None = None
     scheduled_time: Milliseconds | None = None
     error: CallError | str | None = None
+    outcome: CallOutcome | None = None
 
 
 class CallFilter(Body):

@@ -62,6 +62,7 @@ class Call(Resource):
     end_time: int | None = None
     schedule_id: int | None = None
     error: dict[str, str] | None = None
+    outcome: dict[str, Any] | None = None
     response: Any = None
     lines: list[str] = field(default_factory=list[str])
     script: list[Callable[[Call], None]] = field(default_factory=list[Any])
@@ -73,6 +74,9 @@ class Call(Resource):
 
     def finish(self, response: Any = None, status: str = "Completed", error: dict[str, str] | None = None) -> None:
         self.status, self.response, self.error, self.end_time = status, response, error, self.start_time + 1500
+        verdict = "returned" if status == "Completed" else "raised"
+        self.outcome = {"verdict": verdict, "queueSeconds": 0.25, "cpuSeconds": 1.5, "peakMemory": 12_000_000}
+        self.outcome |= {"cold": False, "attempt": 1}
 
     def get_logs(self) -> Resources:
         return Resources(LogLine(line) for line in self.lines)
@@ -143,8 +147,10 @@ class Twin:
         return _Schedules(self)
 
     def get(self, url: str, params: dict[str, Any] | None = None, headers: dict[str, Any] | None = None) -> Answer:
-        """What the service adds to the contract: locks, and the logs of builds."""
-        _, _, function_id, what = url.split("/")
+        """What the service adds to the contract: figures of calls, locks, and the logs of builds."""
+        _, _, function_id, what, *rest = url.split("/")
+        if what == "calls":
+            return Answer(self.made_calls[int(rest[0])].dump())
         one = self.all[int(function_id)]
         if what == "lock":
             return Answer(
@@ -155,6 +161,13 @@ class Twin:
         seen = (params or {})["after"]
         lines = [{"timestamp": 1_700_000_000_000, "message": line} for line in self.build_log]
         return Answer({"items": lines[seen:], "status": one.status})
+
+    def post(self, url: str, json: dict[str, Any] | None = None) -> Answer:
+        _, _, function_id, what = url.split("/", 3)
+        assert (what, json) != ("", None)
+        assert json is not None
+        wanted = {"status": json["filter"].get("status"), "schedule_id": json["filter"].get("scheduleId")}
+        return Answer({"items": self.calls.list(int(function_id), limit=json["limit"], **wanted).dump()})
 
     def add(self, name: str, external_id: str | None = None, **given: Any) -> Function:
         one = Function(next(self._ids), name, external_id, **given)

@@ -311,10 +311,24 @@ class TestCall:
 
         _, failed, completed = kvern("calls", "pump").out.splitlines()
 
-        assert failed.split()[:2] == ["3", "Failed"]
+        assert failed.split()[:3] == ["3", "Failed", "raised"]
         assert failed.endswith("1.5 s  -         ValueError: no")
-        assert completed.split()[:2] == ["2", "Completed"]
+        assert completed.split()[:3] == ["2", "Completed", "returned"]
         assert [one["id"] for one in json.loads(kvern("calls", "pump", "--status", "Failed", "--json").out)] == [3]
+
+    def test_a_call_is_shown_with_all_its_figures(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump")
+        twin.answer = lambda call, data: call.finish(status="Failed", error={"message": "E: no", "trace": "where"})
+        kvern("call", "pump")
+
+        shown = kvern("calls", "show", "2").out.splitlines()
+
+        assert shown[-8:] == [
+            *("verdict: raised", "queueSeconds: 0.25 s", "cpuSeconds: 1.5 s", "peakMemory: 12 MB", "cold: no"),
+            *("attempt: 1", "error: E: no", "where"),
+        ]
+        assert json.loads(kvern("calls", "show", "2", "--json").out)["outcome"]["cpuSeconds"] == 1.5
+        assert kvern("calls", "show", "99").err.startswith("kvern: no call has the id 99")
 
 
 class TestLogs:

@@ -36,6 +36,8 @@ def end(web: Web, outcome: Outcome | None = None) -> None:
 
 
 async def test_a_call_that_ends_within_the_grace_is_answered_with_its_end(web: Web, function: LiveFunction) -> None:
+    figures = {"queue_seconds": 0.0012345678, "run_seconds": 0.5, "cpu_seconds": 0.25, "peak_memory": 10_000_000}
+    web.p.engine.endings.append(Outcome(Verdict.RETURNED, b"1", cold=True, worker="6f1c09d2/3", **figures))
     answer = await web.call(function)
     assert answer.status_code == 201
     call = answer.json()
@@ -45,7 +47,19 @@ async def test_a_call_that_ends_within_the_grace_is_answered_with_its_end(web: W
         "status": "Completed",
         "startTime": web.p.clock.now(),
         "endTime": web.p.clock.now(),
+        "outcome": {
+            "verdict": "returned",
+            "queueSeconds": 0.001235,
+            "runSeconds": 0.5,
+            "cpuSeconds": 0.25,
+            "peakMemory": 10_000_000,
+            "cold": True,
+            "worker": "6f1c09d2/3",
+            "attempt": 1,
+        },
     }
+    again = await web.get(f"/functions/{function.record.id}/calls/{call['id']}")
+    assert again.json() == call, "what is kept is what was answered"
     assert "preference-applied" not in answer.headers
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from tests.unit.fakes import BASE_URL, PROJECT, HandlerError, Plant, plant, raised, returned, until
 
 from kvern.engine import LogLine, Outcome, Verdict
-from kvern.service import calls as service_calls
+from kvern.service import call_logs, running
 from kvern.service.outcomes import end_row
 from kvern.store import StoreFault, calls, sessions, tables
 from kvern.wire.errors import ApiError, BusyError, InvalidError, NotFoundError, TooLargeError, UnauthenticatedError
@@ -22,8 +22,8 @@ from kvern.wire.sessions import SessionWrite
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the service does every second or so is done at once."""
-    monkeypatch.setattr(service_calls, "_END_RETRY", 0.001)
-    monkeypatch.setattr(service_calls, "_LOG_EVERY", 0.001)
+    monkeypatch.setattr(running, "_END_RETRY", 0.001)
+    monkeypatch.setattr(call_logs, "_LOG_EVERY", 0.001)
 
 
 async def row_of(p: Plant, call_id: int) -> dict[str, Any]:
@@ -78,7 +78,7 @@ async def test_a_call_that_is_only_being_kept_cannot_be_seen(p: Plant) -> None:
     with p.store.closed():
         calling = asyncio.create_task(p.call(function))
         await until(lambda: p.store.waiting == 2)
-        call_id = next(iter(p.service.calls._live))
+        call_id = next(iter(p.service.calls._running._live))
         with pytest.raises(NotFoundError):
             await p.service.history.get(PROJECT, function.record.id, call_id)
     await calling
@@ -525,7 +525,7 @@ async def test_a_service_that_drains_waits_for_running_calls_and_takes_no_new_on
     p.engine.holding = True
     live = await p.call(function)
     stopping = asyncio.create_task(p.service.stop(drain=30))
-    await until(lambda: p.service.calls._draining)
+    await until(lambda: p.service.calls._admission.closed)
     with pytest.raises(BusyError, match="about to stop"):
         await p.call(function)
     p.engine.end(live.record.id)
@@ -538,7 +538,7 @@ async def test_a_second_signal_ends_the_draining(p: Plant) -> None:
     p.engine.holding = True
     live = await p.call(function)
     stopping = asyncio.create_task(p.service.stop(drain=30))
-    await until(lambda: p.service.calls._draining)
+    await until(lambda: p.service.calls._admission.closed)
     p.service.calls.hurry()
     await asyncio.wait_for(stopping, 5)
     assert live.record.status == "Failed"
@@ -561,7 +561,7 @@ async def test_an_end_that_cannot_be_kept_is_tried_again_until_it_is(at_once: No
     assert (seen.status, seen.end_time, live.ended.done()) == ("Running", None, False)
     p.store.refusing = False
     await asyncio.wait_for(live.ended, 5)
-    await until(lambda: not p.service.calls._unkept)
+    await until(lambda: not p.service.calls._logs._unkept)
     assert live.record.status == "Completed"
     answer = await p.service.history.response(PROJECT, function.record.id, live.record.id)
     assert bytes(answer.response) == b"[7]"
@@ -582,7 +582,7 @@ async def test_an_end_whatever_it_holds_leaves_no_call_running_for_ever(at_once:
 async def test_an_end_is_written_once(p: Plant) -> None:
     function = await p.function()
     record = await p.ended(function)
-    late = end_row(record.id, "Failed", Verdict.INTERRUPTED, p.clock.now())
+    late = end_row(record.id, Outcome(Verdict.INTERRUPTED), p.clock.now())
     await p.store.write(calls.END, late)
     assert (await row_of(p, record.id))["status"] == "Completed"
 
@@ -650,7 +650,7 @@ async def test_lines_are_kept_once_the_store_takes_them_again(at_once: None, p: 
     (await p.began(live)).on_log([LogLine(1, "one")])
     await until(lambda: p.store.refused > 2)
     p.store.refuses = None
-    await until(lambda: not p.service.calls._unkept)
+    await until(lambda: not p.service.calls._logs._unkept)
     p.engine.end(live.record.id)
     await asyncio.wait_for(live.ended, 5)
     assert await logs(p, live) == ["one"]

@@ -1,0 +1,247 @@
+"""Running calls: each is driven by one task of its own, so nothing that happens to the request that made it stops it.
+
+accepted is written -> the answer may go out -> a worker is free (a waiting call writes "begun") -> it runs
+-> end state, response and logs are written, in one group -> waiters wake
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable
+from functools import partial
+
+from kvern.engine import Access, Engine, Order, Outcome, Verdict
+from kvern.service.admission import Admission
+from kvern.service.clock import Clock
+from kvern.service.functions import LiveFunction
+from kvern.service.issuer import BuiltinIssuer
+from kvern.service.live_calls import LiveCall
+from kvern.service.observer import Observer
+from kvern.service.outcomes import checked, end_row, note_end
+from kvern.service.sessions import Sessions
+from kvern.settings import Settings
+from kvern.store import Store, StoreFault, calls
+
+_END_RETRY = 1.0
+"""Seconds between two tries to write an end."""
+
+_TIMINGS = 8
+
+_log = logging.getLogger(__name__)
+
+
+class Running:
+    """The calls that have not ended.
+
+    `base_url` is set when the service listens: the URL under which functions reach it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        engine: Engine,
+        sessions: Sessions,
+        issuer: BuiltinIssuer,
+        admission: Admission,
+        settings: Settings,
+        observer: Observer,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._engine = engine
+        self._sessions = sessions
+        self._issuer = issuer
+        self._admission = admission
+        self._settings = settings
+        self._observer = observer
+        self._live: dict[int, LiveCall] = {}
+        self._hurry = asyncio.Event()
+        self.base_url = ""
+
+    def get(self, call_id: int) -> LiveCall | None:
+        """A call that has not ended, or None."""
+        return self._live.get(call_id)
+
+    def everything(self) -> Iterable[LiveCall]:
+        return self._live.values()
+
+    async def accept(self, call: LiveCall, bound: Awaitable[None] | None) -> None:
+        """Drive a new call; returns once it is kept for good. `bound` is the writing of a session that is its alone."""
+        self._enter(call)
+        call.task = asyncio.create_task(self._drive(call, bound), name=f"call-{call.record.id}")
+        await asyncio.shield(call.accepted)
+
+    def resume(self, call: LiveCall) -> None:
+        """Drive a call that an earlier run of the service accepted and did not begin."""
+        call.accepted.set_result(None)
+        self._enter(call)
+        call.task = asyncio.create_task(self._run(call), name=f"call-{call.record.id}")
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the calls that run, but no longer than `seconds`, and not after `hurry`."""
+        if self._live:
+            ended = asyncio.gather(*(call.ended for call in self._live.values()))
+            hurry = asyncio.ensure_future(self._hurry.wait())
+            await asyncio.wait((ended, hurry), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            hurry.cancel()
+
+    def hurry(self) -> None:
+        """End the waiting of `drain`."""
+        self._hurry.set()
+
+    async def stop(self) -> None:
+        """Wait until the end of every call is written; the engine has ended them all."""
+        tasks = [call.task for call in self._live.values() if call.task is not None]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=10)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def cancel_all(self, functions: set[int]) -> None:
+        """Stop the calls of the functions with these ids, and wait until they are gone."""
+        theirs = [call for call in self._live.values() if call.record.function_id in functions]
+        for call in theirs:
+            await asyncio.wait((call.accepted,))  # before that, the engine does not know it
+            await self._engine.cancel(call.record.id)
+        if theirs:
+            await asyncio.wait([call.ended for call in theirs])
+
+    def _enter(self, call: LiveCall) -> None:
+        self._live[call.record.id] = call
+        self._admission.enter(call.function)
+
+    def _leave(self, call: LiveCall) -> None:
+        self._live.pop(call.record.id, None)
+        self._admission.leave(call.function)
+        call.on_log(())
+        if not call.ended.done():
+            call.ended.set_result(None)
+
+    async def _drive(self, call: LiveCall, bound: Awaitable[None] | None) -> None:
+        revision = call.function.revision
+        # A call that finds a worker begins with the commit that accepts it, and needs no second one.
+        call.begun = revision is not None and self._engine.has_room(revision)
+        writes = [self._store.write(calls.ACCEPT, call.accept_row())]
+        if bound is not None:
+            writes.append(bound)
+        kept = asyncio.gather(*writes, return_exceptions=True)
+        try:
+            faults = [fault for fault in await kept if fault is not None]
+            if faults:
+                raise faults[0]
+        except BaseException as error:
+            await self._disown(call, ends_session=bound is not None)
+            self._leave(call)
+            call.accepted.set_exception(error)
+            call.accepted.exception()  # whoever waits is told; when nobody does, it is no fault of the task
+            return
+        call.function.record.last_called = call.record.start_time
+        self._observer.accepted(call)
+        call.accepted.set_result(None)
+        await self._run(call)
+
+    async def _disown(self, call: LiveCall, *, ends_session: bool) -> None:
+        """A call that is refused, but of which a part was kept perhaps, must not look as if it ran.
+
+        Nor does the session act that was bound for it alone.
+        """
+        outcome = Outcome(Verdict.CANCELLED, message="The call could not be kept, and did not run")
+        writes = [self._store.write(calls.END, end_row(call.record.id, outcome, self._clock.now()))]
+        if ends_session and call.session_id is not None:
+            writes.append(self._sessions.end(call.session_id, "CANCELLED"))
+        await asyncio.gather(*writes, return_exceptions=True)
+
+    async def _run(self, call: LiveCall) -> None:
+        try:
+            outcome = await self._outcome(call)
+        except asyncio.CancelledError:
+            self._leave(call)
+            raise
+        except PermissionError as error:
+            outcome = Outcome(Verdict.NOT_LOADED, message=str(error))
+        except Exception:
+            _log.exception("call %s met a fault", call.record.id)
+            outcome = Outcome(Verdict.CRASHED, message="A fault of the service; its log tells more")
+        if outcome.verdict is not Verdict.INTERRUPTED or call.begun:
+            await self._end(call, outcome)
+        # else: it never began, so it runs when the service starts again
+        self._leave(call)
+
+    async def _outcome(self, call: LiveCall) -> Outcome:
+        revision = call.function.revision
+        if revision is None:
+            return Outcome(Verdict.NOT_LOADED, message="The function is not Ready any more")
+        if call.session_id is not None and self._sessions.needs_refresh(call.session_id):
+            refusal = await self._sessions.refusal(call.session_id)
+            if refusal is not None:
+                return Outcome(Verdict.NOT_LOADED, message=refusal)
+        its = self._settings
+        order = Order(
+            call_id=call.record.id,
+            data=call.data,
+            timeout=its.timeout_minutes * 60,
+            response_limit=its.megabytes(its.response_size_mb),
+            log_limit=its.megabytes(its.log_limit_mb),
+            on_log=call.on_log,
+            access=partial(self._access, call),
+            schedule_id=call.record.schedule_id,
+            scheduled_time=call.record.scheduled_time,
+            on_begin=None if call.begun else partial(self._begin, call),
+        )
+        return checked(await self._engine.run(revision, order))
+
+    async def _begin(self, call: LiveCall) -> None:
+        await self._store.write(calls.BEGIN, {"call": call.record.id})
+        call.begun = True
+
+    def _access(self, call: LiveCall) -> Access:
+        """What the handler's `client` acts with: exactly the rights of the call's session."""
+        session = None if call.session_id is None else self._sessions.get(call.session_id)
+        if session is None:
+            raise PermissionError("The session of this call has ended or was revoked")
+        token = self._issuer.session_token(session, self._settings.timeout_minutes * 60 + 60)
+        return Access(self.base_url, call.project, token)
+
+    async def _end(self, call: LiveCall, outcome: Outcome) -> None:
+        """Write the end; while the store refuses, try again: the end of a call must not be lost."""
+        record = call.record
+        end_time = max(self._clock.now(), record.start_time)
+        row = end_row(record.id, outcome, end_time)
+        log_row = call.unkept_log()
+        writes = [self._store.write(calls.END, row)]
+        if log_row is not None:
+            writes.append(self._store.write(calls.LOG, log_row))
+        session_id = None if record.schedule_id is not None else call.session_id
+        if session_id is not None:
+            writes.append(self._sessions.end(session_id, "EXPIRED"))
+        for fault in await asyncio.gather(*writes, return_exceptions=True):
+            if isinstance(fault, BaseException):
+                _log.error("the end of call %s could not be kept, trying again: %s", record.id, fault)
+                await self._end_again(row, log_row, session_id)
+                break
+        note_duration(call.function, (end_time - record.start_time) / 1000)
+        note_end(record, outcome, end_time)
+        self._observer.ended(call, record.status, outcome)
+        call.response = outcome.response
+
+    async def _end_again(
+        self, row: dict[str, object], log_row: dict[str, object] | None, session_id: int | None
+    ) -> None:
+        while True:
+            await asyncio.sleep(_END_RETRY)
+            try:
+                await self._store.transact(lambda connection: calls.end(connection, row, log_row))
+                if session_id is not None:
+                    await self._sessions.end(session_id, "EXPIRED")
+                return
+            except StoreFault as fault:
+                _log.error("the end of call %s still cannot be kept: %s", row["call"], fault)
+
+
+def note_duration(function: LiveFunction, seconds: float) -> None:
+    """Remember that a call of `function` takes this long, or longer."""
+    function.timings.append(seconds)
+    del function.timings[:-_TIMINGS]
