@@ -32,6 +32,8 @@ class Settings:
         port: TCP port to listen on; 0 takes a free one.
         data_dir: folder that holds everything the service keeps; made when it is not there.
         project: name of the project that clients use.
+        without_lost_secrets: start although the master key does not open all secrets; functions whose secrets are lost
+            become Failed.
         public_url: base URL under which clients reach the service, such as `https://functions.plant.example`. Upload
             and download links begin with it. Default: what each client itself used.
         sandbox: `auto` takes bubblewrap where it works; `bubblewrap` refuses to start without it; `plain` is no wall.
@@ -80,6 +82,7 @@ class Settings:
     port: int = 8000
     data_dir: Path = Path(".kvern")
     project: str = "kvern"
+    without_lost_secrets: bool = False
     public_url: str | None = None
     sandbox: Literal["auto", "bubblewrap", "plain"] = "auto"
     network: Literal["allow", "none"] = "allow"

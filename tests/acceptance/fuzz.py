@@ -46,11 +46,16 @@ def _run(api: Api, folder: Path, more: str, words: list[str], examples: int, sec
     config.write_text(_CONFIG.format(project=api.env["CDF_PROJECT"], more=more))
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config), "run", f"{api.root}/openapi.json",
-        "--header", f"Authorization: Bearer {api.token}", *words,
+        "--header", f"Authorization: Bearer {api.token}", *words, "--no-shrink",
         "--max-examples", str(examples), "--request-timeout", "60", "--no-color", "--suppress-health-check", "all",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
-    counted = re.search(r"(\d+) generated", done.stdout)
-    assert counted is not None, done.stdout
+    report = folder / "report.txt"  # a file, so that whoever waits can watch it
+    with report.open("w") as written:
+        done = subprocess.run(
+            command, cwd=folder, stdout=written, stderr=subprocess.STDOUT, timeout=seconds, check=False
+        )
+    told = report.read_text()
+    assert done.returncode == 0, told[-20_000:]
+    counted = re.search(r"(\d+) generated", told)
+    assert counted is not None, told
     return int(counted[1])

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.acceptance.api import Api, bundle
 from tests.acceptance.issuers import words
@@ -178,3 +179,20 @@ def test_the_master_key_is_changed_without_a_stop(server: Server, api: Api) -> N
     server.start()
     with Api(server.environment()) as again:
         assert again.response(again.call(function)) == {"word": "sesame"}
+
+
+def test_with_another_master_key_the_server_refuses_to_start_and_says_what_to_do(server: Server, api: Api) -> None:
+    function = api.ready(TELLS, secrets={"word": "mellon"})
+    key = server.data / "keys" / "master.key"
+    right = key.read_text()
+    assert server.stop() == 0
+    key.write_text(Fernet.generate_key().decode())
+    with pytest.raises(AssertionError, match="put its file back") as refused:
+        server.start()
+    assert "the service cannot start: the master key" in str(refused.value)
+    assert server.process is not None
+    assert server.process.wait(timeout=20) == 1
+    key.write_text(right)
+    server.start()
+    with Api(server.environment()) as again:
+        assert again.response(again.call(function)) == {"word": "mellon"}

@@ -33,6 +33,24 @@ class MasterKey:
         self._sessions = acting
         self._busy = asyncio.Lock()
 
+    async def check(self) -> None:
+        """Whether what is sealed can be opened; asked before anything else, and nothing is changed.
+
+        Raises:
+            ValueError: the master key is not the one that the secrets were kept with.
+        """
+        theirs = await self._store.read(functions.wrapped_keys)
+        others = await self._store.read(sessions.wrapped_keys)
+        closed = [sum(not self._vault.can_open(key) for key in keys) for keys in (theirs, others)]
+        if any(closed):
+            raise ValueError(
+                f"the master key ({self._vault.source}) does not open the secrets of {closed[0]} of {len(theirs)} "
+                f"functions and {closed[1]} of {len(others)} sessions: it is not the key that they were kept with. "
+                f"Start with that key: put its file back ({self._vault.path}), or have it in KVERN_MASTER_KEY "
+                "(KVERN_MASTER_KEY=NEW,OLD while the key changes). If it is lost for good, start with "
+                "--without-lost-secrets until the functions concerned, which fail then, are deployed again"
+            )
+
     async def start(self) -> None:
         """End a change that a crash cut short. Functions and sessions are loaded already."""
         if self._vault.is_between_keys:

@@ -145,7 +145,13 @@ class Service:
         self.sessions.review()
 
     async def start(self) -> None:
-        """Take up where the last run left off. The store is open already."""
+        """Take up where the last run left off. The store is open already.
+
+        Raises:
+            ValueError: the master key is not the one that the secrets were kept with.
+        """
+        if not self.settings.without_lost_secrets:
+            await self.master_key.check()
         await self._engine.start()
         await self._builder.clear_leftovers()
         await self.clients.start()

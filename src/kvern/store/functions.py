@@ -98,6 +98,11 @@ def remove(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(delete(functions).where(functions.c.id.in_(ids)))
 
 
+def wrapped_keys(connection: Connection) -> list[bytes]:
+    """The keys of all functions, as the master key wrapped them."""
+    return list(connection.execute(select(functions.c.vault_key).where(functions.c.vault_key.is_not(None))).scalars())
+
+
 def rewrap(connection: Connection, rewrapped: Callable[[bytes], bytes]) -> dict[int, bytes]:
     """Wrap the keys of all functions anew; the new ones by function."""
     rows = connection.execute(select(functions.c.id, functions.c.vault_key).where(functions.c.vault_key.is_not(None)))

@@ -131,6 +131,11 @@ def forget_before(connection: Connection, moment: int, most: int) -> int:
     return len(ids)
 
 
+def wrapped_keys(connection: Connection) -> list[bytes]:
+    """The keys of all sessions that have one, as the master key wrapped them."""
+    return list(connection.execute(select(sessions.c.vault_key).where(sessions.c.vault_key.is_not(None))).scalars())
+
+
 def rewrap(connection: Connection, rewrapped: Callable[[bytes], bytes]) -> dict[int, bytes]:
     """Wrap the keys of all sessions anew; the new ones by session."""
     rows = connection.execute(select(sessions.c.id, sessions.c.vault_key).where(sessions.c.vault_key.is_not(None)))

@@ -43,7 +43,7 @@ class Vault:
     """
 
     def __init__(self, path: Path, master_key: str | None = None) -> None:
-        self._path = path
+        self.path = path
         self._given = [] if master_key is None else _KEY_SEPARATOR.split(master_key.strip(" ,\n"))
         kept = path.read_text().split() if path.exists() else []
         if not self._given and not kept:
@@ -66,7 +66,7 @@ class Vault:
     @property
     def source(self) -> str:
         """Where the master key comes from, for people."""
-        return "KVERN_MASTER_KEY" if self._given else str(self._path)
+        return "KVERN_MASTER_KEY" if self._given else str(self.path)
 
     def begin_rotation(self) -> None:
         """Seal with a new key from now on: a fresh one for the file, the first of those that were given.
@@ -76,13 +76,21 @@ class Vault:
         """
         if not self._given:
             fresh = [Fernet.generate_key().decode(), *self._keys]
-            write_private(self._path, "\n".join(fresh).encode())
+            write_private(self.path, "\n".join(fresh).encode())
             self._use(fresh)
         elif len(self._keys) == 1:
             raise ValueError(
                 "the master key comes from KVERN_MASTER_KEY, which holds one key: put a new one before it "
                 "(KVERN_MASTER_KEY=NEW,OLD), start the service again, and rotate then"
             )
+
+    def can_open(self, wrapped: bytes) -> bool:
+        """Whether a master key is the one that wrapped this."""
+        try:
+            self._master.decrypt(wrapped)
+        except InvalidToken:
+            return False
+        return True
 
     def rewrap(self, wrapped: bytes) -> bytes:
         """A wrapped key, wrapped by the key that seals now. Raises `ValueError` when no master key opens it."""
@@ -94,9 +102,9 @@ class Vault:
     def end_rotation(self) -> None:
         """Forget all keys but the one that seals: everything is wrapped by it."""
         if self._given:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
         else:
-            write_private(self._path, self._keys[0].encode())
+            write_private(self.path, self._keys[0].encode())
         self._use(self._keys[:1])
 
     def seal(self, content: msgspec.Struct) -> tuple[bytes, bytes]:

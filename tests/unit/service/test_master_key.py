@@ -62,6 +62,33 @@ async def test_functions_that_are_made_meanwhile_have_the_new_key(p: Plant) -> N
     assert [opened(p, function) for function in functions] == [{"n": str(n)} for n in range(8)]
 
 
+async def test_with_another_master_key_the_service_does_not_start(p: Plant) -> None:
+    function = await p.function(secrets={"word": "mellon"})
+    (key,) = keys(p)
+    file = p.settings.data_dir / "keys" / "master.key"
+    await p.service.stop(drain=0)
+    for lost in (lambda: file.write_text(fresh()), file.unlink):
+        lost()
+        with pytest.raises(ValueError, match="secrets of 1 of 1 functions and 0 of 0 sessions") as refusal:
+            await p._anew()
+        for advice in (str(file), "KVERN_MASTER_KEY", "--without-lost-secrets"):
+            assert advice in str(refusal.value)
+    file.write_text(key)
+    await p._anew()
+    assert p.service.functions.get(PROJECT, function.record.id).record.status == "Ready"
+    assert opened(p, function) == {"word": "mellon"}
+
+
+async def test_a_lost_master_key_costs_the_functions_whose_secrets_it_sealed(p: Plant) -> None:
+    function = await p.function(secrets={"word": "mellon"})
+    await p.service.stop(drain=0)
+    (p.settings.data_dir / "keys" / "master.key").write_text(fresh())
+    await p._anew(without_lost_secrets=True)
+    assert p.service.functions.get(PROJECT, function.record.id).record.status == "Failed"
+    other = await p.function(secrets={"word": "sesame"})
+    assert opened(p, other) == {"word": "sesame"}
+
+
 def fresh() -> str:
     return Fernet.generate_key().decode()
 
