@@ -16,8 +16,8 @@ from kvern.store.tables import call_logs, calls, functions, schedules
 class FunctionRecord:
     """A row of `functions`; maps and lists as Python values.
 
-    `vault` holds what is secret of it, encrypted by `vault_key`, which itself is wrapped by the master key; `options` is
-    what it asked for beyond the contract.
+    `vault` holds what is secret of it, encrypted by `vault_key`, which itself is wrapped by the master key; `options`
+    is what it asked for beyond the contract.
     """
 
     id: int
