@@ -72,6 +72,8 @@ class Settings:
         drain_seconds: how long a service that was told to stop waits for running calls, in seconds.
         retention_days: days for which calls, their logs and responses are kept.
         log_level: what the service writes to its own log.
+        log_format: `text` for people, or `json`: one object a line.
+        access_log: whether each answer gets a line in that log.
         metrics_port: TCP port on which `/metrics` is given to everybody, with all projects; 0 takes a free one.
             Default: none; clients get it with a token on the service's own port.
         metrics_host: address of that port.
@@ -119,6 +121,8 @@ class Settings:
     drain_seconds: float = 10
     retention_days: float = 90
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    access_log: bool = False
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     disk_free_mb: float = 200

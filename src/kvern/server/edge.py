@@ -17,6 +17,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.convertors import Convertor, register_url_convertor
@@ -30,8 +31,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kvern.server import unserved
 from kvern.server.ask import Answer, Ask
 from kvern.server.bodies import decode, read_body
+from kvern.server.log import access
 from kvern.server.upstream import METHODS, Upstream
 from kvern.service.identity import Identity, Principal
+from kvern.service.log_context import bound
 from kvern.service.metrics import Metrics
 from kvern.service.service import Service
 from kvern.store import StoreFault
@@ -90,7 +93,7 @@ def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
         routes.append(Mounted("/api/v1/projects/{project}/{rest:path}", passed_on, methods=[*METHODS]))
     router = Router(routes)
     router.redirect_slashes = False  # clients do not follow redirects (contract 1.1)
-    return _Envelope(router, service.metrics)
+    return _Envelope(router, service.metrics, access_log=service.settings.access_log)
 
 
 def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
@@ -167,15 +170,20 @@ async def _guard(service: Service, request: Request, capability: tuple[str, ...]
 class _Envelope:
     """Gives every answer a request id, and every error the contract's envelope."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, access_log: bool) -> None:
         self._app = app
         self._metrics = metrics
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = secrets.token_hex(8)
+        with bound(request_id=request_id):
+            await self._answer(scope, receive, send, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         # With an application in the scope, Starlette raises for unknown routes, in place of a plain-text answer.
         scope["app"] = self
         began = False
@@ -202,13 +210,18 @@ class _Envelope:
             await answer(scope, receive, send_with_id)
         finally:
             self._metrics.requests.dec()
-            self._metrics.answered(scope["method"], scope.get(ROUTE, "none"), status, time.perf_counter() - came)
+            route, took = scope.get(ROUTE, "none"), time.perf_counter() - came
+            self._metrics.answered(scope["method"], route, status, took)
+            if self._access_log:
+                client = scope.get("client")
+                access(scope["method"], _told(scope), route, status, took, client[0] if client else None)
 
 
 def _told(scope: dict[str, Any] | Scope) -> str:
     """The path, as the log may have it: the proof in a link opens the file to whoever reads it."""
+    path = quote(scope["path"], safe="/:@!$&'()*+,;=~")
     proof = scope.get("path_params", {}).get("proof")
-    return scope["path"] if proof is None else scope["path"].replace(proof, "…")
+    return path if proof is None else path.replace(quote(proof), "…")
 
 
 def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -> Response:

@@ -26,6 +26,7 @@ from kvern.host.limits import Allowance, Limits
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import SandboxUnavailableError, choose
 from kvern.server.app import build_app
+from kvern.server.log import configure
 from kvern.server.metrics import everything
 from kvern.service.clock import RealClock
 from kvern.service.metrics import Metrics
@@ -54,11 +55,7 @@ def run(settings: Settings, projects_file: Path = Path("kvern.toml")) -> int:
     Args:
         projects_file: names the projects beside the one of the settings, when it is there.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    for chatty in ("alembic", "sqlalchemy", "asyncio", "httpx2", "httpcore2"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    configure(settings.log_level, settings.log_format)
     os.umask(0o077)
     try:
         with contextlib.ExitStack() as held:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
+from typing import Any
 
 from kvern.engine import Outcome
 from kvern.service.functions import LiveFunction
 from kvern.service.live_calls import LiveCall
+from kvern.service.log_context import bound
 from kvern.service.metrics import Metrics
 
 
@@ -17,6 +19,11 @@ class Observer:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+
+    async def around(self, call: LiveCall, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work of a call; what is logged meanwhile says whose it is."""
+        with bound(project=call.project, function_id=call.record.function_id, call_id=call.record.id):
+            await work
 
     def accepted(self, call: LiveCall) -> None:
         """A call is kept for good."""
@@ -32,7 +39,8 @@ class Observer:
         began = time.perf_counter()
         status = "Withdrawn"
         try:
-            yield
+            with bound(project=function.record.project, function_id=function.record.id):
+                yield
             status = function.record.status
         finally:
             self._metrics.build_ended(status, time.perf_counter() - began)

@@ -70,14 +70,16 @@ class Running:
     async def accept(self, call: LiveCall, bound: Awaitable[None] | None) -> None:
         """Drive a new call; returns once it is kept for good. `bound` is the writing of a session that is its alone."""
         self._enter(call)
-        call.task = asyncio.create_task(self._drive(call, bound), name=f"call-{call.record.id}")
+        work = self._observer.around(call, self._drive(call, bound))
+        call.task = asyncio.create_task(work, name=f"call-{call.record.id}")
         await asyncio.shield(call.accepted)
 
     def resume(self, call: LiveCall) -> None:
         """Drive a call that an earlier run of the service accepted and did not begin."""
         call.accepted.set_result(None)
         self._enter(call)
-        call.task = asyncio.create_task(self._run(call), name=f"call-{call.record.id}")
+        work = self._observer.around(call, self._run(call))
+        call.task = asyncio.create_task(work, name=f"call-{call.record.id}")
 
     async def drain(self, seconds: float) -> None:
         """Wait for the calls that run, but no longer than `seconds`, and not after `hurry`."""
