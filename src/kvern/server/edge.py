@@ -39,7 +39,7 @@ from kvern.service.metrics import Metrics
 from kvern.service.service import Service
 from kvern.store import StoreFault
 from kvern.wire.base import encode
-from kvern.wire.errors import ApiError, FaultError, ForbiddenError, MethodError, UnauthenticatedError
+from kvern.wire.errors import ApiError, FaultError, ForbiddenError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from kvern.server.app import Route
@@ -228,9 +228,9 @@ def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         headers.update(error.headers or {})
-        where = f"{scope['method']} {scope['path']}"
+        allowed = ", ".join(sorted(headers.get("Allow", "").replace(" ", "").split(",")))
         error = (
-            MethodError(f"Method not allowed: {where}")
+            unserved.wrong_method(scope["method"], scope["path"], allowed)
             if error.status_code == 405
             else unserved.refusal(scope["method"], scope["path"])
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kvern.wire.errors import ApiError, InvalidError, NotFoundError
+from kvern.wire.errors import ApiError, InvalidError, MethodError, NotFoundError
 
 _PROJECT = re.compile(r"/api/v1/projects/[^/]+/([^?]*)")
 
@@ -46,8 +46,29 @@ def refusal(method: str, path: str) -> ApiError:
         return NotFoundError(f"There is no such route here: {where[:200]}")
     for pattern, instead in _IN_PLACE:
         if pattern.match(found[1]):
-            return InvalidError(f"{instead} ({where[:200]})")
-    return NotFoundError(
-        f"There is no such route here: {where[:200]}; what the service serves is described at /openapi.json, "
-        "and the setting `upstream` passes the rest on to a project in the cloud"
+            return InvalidError(f"{instead}. {_not_served(where)}")
+    return NotFoundError(f"There is no such route here. {_not_served(where)}")
+
+
+def wrong_method(method: str, path: str, allowed: str) -> ApiError:
+    """What a request gets to a path that is served for other methods only.
+
+    Args:
+        allowed: these, as the `Allow` header names them.
+    """
+    where = f"{method} {path}"
+    told = f"Method not allowed: {where[:200]}; expected {allowed}"
+    found = _PROJECT.fullmatch(path)
+    if found is None:
+        return MethodError(told)
+    for pattern, instead in _IN_PLACE:
+        if pattern.match(found[1]):
+            told = f"{told}. {instead}"
+    return MethodError(f"{told}. {_not_served(where)}")
+
+
+def _not_served(where: str) -> str:
+    return (
+        f"Kvern does not serve {where[:200]}: what it does is described at /openapi.json, and with --upstream it "
+        "passes the rest on to a project in the cloud"
     )

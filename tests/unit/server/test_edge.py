@@ -74,6 +74,28 @@ async def test_the_wrong_method_is_told_with_the_right_ones(quiet: Web) -> None:
     answer = await quiet.ask("DELETE", "/functions")
     assert "DELETE" in error_of(answer, 405)["message"]
     assert {"GET", "POST"} <= set(answer.headers["allow"].replace(" ", "").split(","))
+    assert "expected GET, HEAD, POST" in error_of(answer, 405)["message"]
+
+
+@quietly
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/securitycategories", 405),
+        ("POST", "/securitycategories/delete", 400),
+        ("POST", "/timeseries/list", 404),
+        ("POST", "/models/instances/byids", 400),
+        ("GET", "/assets", 404),
+        ("POST", "/files/aggregate", 400),
+        ("DELETE", "/functions", 405),
+    ],
+)
+async def test_what_is_not_served_is_told_with_the_setting_that_passes_it_on(
+    quiet: Web, method: str, path: str, status: int
+) -> None:
+    message = error_of(await quiet.ask(method, path), status)["message"]
+    assert f"Kvern does not serve {method} " in message
+    assert "--upstream" in message
 
 
 @quietly
