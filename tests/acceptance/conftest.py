@@ -52,10 +52,7 @@ def pytest_testnodedown(node: object) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Compare the page of compatibility with what was run; a page that was not true is written anew, and said to be.
-
-    A page that differs does not fail the run: on a busy machine a client may poll where it otherwise need not, and the page then differs.
-    """
+    """Compare the page of compatibility with what was run: one that is not true is written anew, and fails the run."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["notebook"] = NOTEBOOK.dump()
         return
@@ -72,8 +69,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     text = page(NOTEBOOK)
     if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
         PAGE.write_text(text, encoding="utf-8")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter.write_line(
-            "NOTE docs/compatibility.md did not tell what was run; it was written anew, commit it", yellow=True
+            "ERROR docs/compatibility.md did not tell what was run; it was written anew: read it, and commit it",
+            red=True,
         )
 
 

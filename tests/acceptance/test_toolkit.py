@@ -217,6 +217,7 @@ def test_a_function_runs_with_the_data_of_its_schedule(project: Project) -> None
     assert '"key_length": 16' in ran.printed
     assert "values: 4" in ran.printed
     assert ran.changes == ["POST /sessions", "POST /functions/{id}/call"]
+    assert ("POST", 200) in {(e.method, e.status) for e in ran.asked if e.path.endswith("/calls/byids")}
 
 
 def test_a_function_that_fails_says_why(project: Project) -> None:
