@@ -56,6 +56,9 @@ class Api:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.http.close()
 
     def get(self, path: str, **more: Any) -> httpx2.Response:

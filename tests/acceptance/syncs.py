@@ -10,6 +10,7 @@ import ctypes
 import os
 import platform
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -56,11 +57,15 @@ class SyncWatch:
     The thread that flushes is held while they run; the process's other threads go on. Ends when the process does.
 
     Args:
-        process: the process to watch; it has to be a descendant of this one, or this one be root.
+        child: the process to watch. Its `wait` and `poll` are answered from here from now on: the system would tell
+            them of every stop.
     """
 
-    def __init__(self, process: int, before: Callable[[Path], None], after: Callable[[Path], None]) -> None:
-        self._process = process
+    def __init__(
+        self, child: subprocess.Popen[bytes], before: Callable[[Path], None], after: Callable[[Path], None]
+    ) -> None:
+        self._child = child
+        self._process = child.pid
         self._before = before
         self._after = after
         self._flushing: dict[int, Path] = {}
@@ -74,6 +79,14 @@ class SyncWatch:
         self._began.wait()
         if self._fault is not None:
             raise self._fault
+        setattr(self._child, "poll", lambda: self._child.returncode)  # noqa: B010 (a method of this one object)
+        setattr(self._child, "wait", self._wait)  # noqa: B010
+
+    def _wait(self, timeout: float | None = None) -> int:
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise subprocess.TimeoutExpired(self._child.args, timeout or 0)
+        return int(self._child.returncode)
 
     def join(self, seconds: float) -> None:
         """Wait for the end of the process; raises what a callback raised."""
@@ -95,7 +108,9 @@ class SyncWatch:
                 task, status = os.waitpid(-1, _WALL | _MINE_ONLY)
             except ChildProcessError:
                 return
-            if os.WIFSTOPPED(status):
+            if task == self._process and not os.WIFSTOPPED(status):
+                self._child.returncode = os.waitstatus_to_exitcode(status)
+            elif os.WIFSTOPPED(status):
                 try:
                     self._stopped(task, status)
                 except ProcessLookupError:

@@ -143,7 +143,7 @@ def test_what_was_answered_is_on_every_disk_that_a_power_loss_may_leave(server: 
     answers: list[_Answer] = []
     disks = _Disks(server.data / "kvern.db", answers, seed=6)
     assert server.process is not None
-    watch = SyncWatch(server.process.pid, disks.before, disks.after)
+    watch = SyncWatch(server.process, disks.before, disks.after)
     try:
         watch.start()
     except PermissionError as error:
