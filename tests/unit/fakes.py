@@ -416,9 +416,10 @@ class Plant:
         await self.service.stop(drain=0)
         await self._anew(**settings)
 
-    async def crash(self) -> None:
-        """Go down without a word, as by kill -9, and start anew on the same data."""
+    async def crash(self, *, down: int = 0) -> None:
+        """Go down without a word, as by kill -9, and start anew on the same data `down` ms later."""
         await self._die()
+        await self.clock.advance(down)
         await self._anew()
 
     async def _die(self) -> None:
@@ -512,11 +513,18 @@ def _connection(store: SqliteStore) -> sqlite3.Connection:
 
 @contextlib.asynccontextmanager
 async def plant(
-    folder: Path, *, begin: bool = True, projects: Projects | None = None, http: Http | None = None, **settings: Any
+    folder: Path,
+    *,
+    begin: bool = True,
+    projects: Projects | None = None,
+    http: Http | None = None,
+    state: Store | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Plant]:
     """A service that runs, in a folder of its own.
 
     Args:
+        state: where it keeps its state, not started; None for a store in memory.
         begin: whether it runs calls and schedules already.
         projects: what it serves beside its own project, and whom each trusts.
         http: how foreign issuers are asked.
@@ -524,7 +532,7 @@ async def plant(
     """
     its = Settings(data_dir=folder, project=PROJECT, **settings)
     folder.mkdir(exist_ok=True)
-    store = GatedStore(_store())
+    store = GatedStore(state if state is not None else _store())
     store.start()
     clock, builder, engine = FakeClock(), FakeBuilder(), FakeEngine()
     blobs = LocalBlobs(folder / "blobs")

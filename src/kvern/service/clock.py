@@ -60,6 +60,10 @@ class FakeClock:
             await _others()
         self._now = end
 
+    def jump(self, milliseconds: int) -> None:
+        """Set the clock, as an operator does: who sleeps is not woken by the moments that lie between."""
+        self._now += milliseconds
+
 
 async def _others() -> None:
     """Let what is awake run until it sleeps."""
