@@ -216,20 +216,20 @@ class Crashes:
         if victim in ("server", "scheduler"):
             os.kill(server, signal.SIGKILL)
             return
-        below = _descendants(server)
+        below = descendants(server)
         if victim == "group":
             for process in (server, *below):
-                _kill_one(process)
+                kill(process)
             return
-        workers = [each for each in below if _is(each, "/kvern/runner/")]
-        zygotes = [each for each in workers if _parent(each) not in workers]
+        workers = [each for each in below if is_runner(each)]
+        zygotes = [each for each in workers if parent(each) not in workers]
         chosen = {
             "worker": [each for each in workers if each not in zygotes],
             "zygote": zygotes,
             "builder": [each for each in below if _is(each, "boxed") or _is(each, "uv")],
         }[victim]
         if chosen:
-            _kill_one(self._random.choice(sorted(chosen)))
+            kill(self._random.choice(sorted(chosen)))
 
     def _call(self, seconds: float, wait: bool) -> None:
         self._tokens += 1
@@ -302,11 +302,11 @@ class Crashes:
         assert not groups, f"expected no control group to be left, found {groups}"
 
 
-def _descendants(process: int) -> list[int]:
+def descendants(process: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            children.setdefault(_parent(int(entry.name)), []).append(int(entry.name))
+            children.setdefault(parent(int(entry.name)), []).append(int(entry.name))
     found: list[int] = []
     waiting = [process]
     while waiting:
@@ -316,11 +316,16 @@ def _descendants(process: int) -> list[int]:
     return found
 
 
-def _parent(process: int) -> int:
+def parent(process: int) -> int:
     try:
         return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return 0
+
+
+def is_runner(process: int) -> bool:
+    """Whether a process is a zygote or a worker."""
+    return _is(process, "/kvern/runner/")
 
 
 def _is(process: int, word: str) -> bool:
@@ -330,7 +335,7 @@ def _is(process: int, word: str) -> bool:
         return False
 
 
-def _kill_one(process: int) -> None:
+def kill(process: int) -> None:
     try:
         os.kill(process, signal.SIGKILL)
     except ProcessLookupError:

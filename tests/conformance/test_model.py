@@ -26,6 +26,6 @@ def test_the_service_does_as_its_model(open_store: object) -> None:
     run_state_machine_as_test(
         lambda: ServiceMachine(open_store),  # type: ignore[arg-type]
         settings=settings(
-            max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=10, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
