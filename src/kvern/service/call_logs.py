@@ -21,8 +21,8 @@ class CallLogs:
     def __init__(self, store: Store, live: Callable[[], Iterable[LiveCall]]) -> None:
         self._store = store
         self._live = live
-        self._unkept: list[tuple[int, dict[str, object]]] = []
-        """Rows that are to be written, each with its function."""
+        self._unkept: list[dict[str, object]] = []
+        """Rows that are to be written; the first of them may just be on its way."""
         self._keeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -32,9 +32,13 @@ class CallLogs:
         if self._keeper is not None:
             self._keeper.cancel()
 
-    def forget(self, functions: set[int]) -> None:
-        """The functions with these ids are deleted, and their calls with them."""
-        self._unkept = [(number, row) for number, row in self._unkept if number not in functions]
+    def take(self, call_id: int) -> list[dict[str, object]]:
+        """The rows of a call that are not known to be kept: who ends the call writes them with its end."""
+        if not self._unkept:
+            return []
+        taken = [row for row in self._unkept if row["call_id"] == call_id]
+        self._unkept = [row for row in self._unkept if row["call_id"] != call_id]
+        return taken
 
     async def _keep(self) -> None:
         while True:
@@ -42,13 +46,13 @@ class CallLogs:
             for call in list(self._live()):
                 row = call.unkept_log()
                 if row is not None:
-                    self._unkept.append((call.record.function_id, row))
+                    self._unkept.append(row)
             while self._unkept:
-                _, row = first = self._unkept[0]
+                row = self._unkept[0]
                 try:
                     await self._store.write(calls.LOG, row)
                 except StoreFault as error:
                     _log.error("log lines of call %s cannot be kept now: %s", row["call_id"], error)
                     break
-                if self._unkept and self._unkept[0] is first:
+                if self._unkept and self._unkept[0] is row:
                     self._unkept.pop(0)

@@ -9,7 +9,6 @@ from sqlalchemy.exc import IntegrityError
 
 from kvern.engine import Engine, Outcome, Verdict
 from kvern.service.admission import Admission
-from kvern.service.call_logs import CallLogs
 from kvern.service.clock import Clock
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.identity import Principal
@@ -47,10 +46,8 @@ class Calls:
         self._settings = settings
         self._admission = Admission(settings)
         self._running = Running(store, clock, engine, sessions, issuer, self._admission, settings, observer)
-        self._logs = CallLogs(store, self._running.everything)
         self._left: list[UnfinishedCall] = []
         functions.before_delete(self._stop_calls)
-        functions.after_delete(self._forget_logs)
 
     async def load(self) -> None:
         """Look up what an earlier run left. Comes before the first call of this run, which would look the same."""
@@ -65,7 +62,7 @@ class Calls:
         for left in self._left:
             await self._take_up(left)
         self._left = []
-        self._logs.start()
+        self._running.start()
 
     async def _take_up(self, left: UnfinishedCall) -> None:
         record = left.record
@@ -93,7 +90,6 @@ class Calls:
     async def stop(self) -> None:
         """Wait until the end of every call is written; the engine has ended them all."""
         self._admission.closed = True
-        self._logs.stop()
         await self._running.stop()
 
     async def call(self, principal: Principal, function_id: int, data: bytes, nonce: str | None) -> LiveCall:
@@ -175,9 +171,6 @@ class Calls:
 
     async def _stop_calls(self, functions: list[LiveFunction]) -> None:
         await self._running.cancel_all({function.record.id for function in functions})
-
-    async def _forget_logs(self, functions: list[LiveFunction]) -> None:
-        self._logs.forget({function.record.id for function in functions})
 
     def running(self) -> dict[str, int]:
         """How many calls have not ended, by project."""

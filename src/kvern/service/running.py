@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 
 from kvern.engine import Access, Engine, Order, Outcome, Verdict
 from kvern.service.admission import Admission
+from kvern.service.call_logs import CallLogs
 from kvern.service.clock import Clock
 from kvern.service.functions import LiveFunction
 from kvern.service.issuer import BuiltinIssuer
@@ -57,8 +58,13 @@ class Running:
         self._settings = settings
         self._observer = observer
         self._live: dict[int, LiveCall] = {}
+        self._logs = CallLogs(store, self.everything)
         self._hurry = asyncio.Event()
         self.base_url = ""
+
+    def start(self) -> None:
+        """Keep the lines of running calls from now on."""
+        self._logs.start()
 
     def get(self, call_id: int) -> LiveCall | None:
         """A call that has not ended, or None."""
@@ -95,6 +101,7 @@ class Running:
 
     async def stop(self) -> None:
         """Wait until the end of every call is written; the engine has ended them all."""
+        self._logs.stop()
         tasks = [call.task for call in self._live.values() if call.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=10)
@@ -213,16 +220,18 @@ class Running:
         end_time = max(self._clock.now(), record.start_time)
         row = end_row(record.id, outcome, end_time)
         log_row = call.unkept_log()
-        writes = [self._store.write(calls.END, row)]
-        if log_row is not None:
-            writes.append(self._store.write(calls.LOG, log_row))
+        log_rows = [*self._logs.take(record.id), *([log_row] if log_row is not None else [])]
+        if len(log_rows) > 1:
+            writes = [self._store.transact(lambda connection: calls.end(connection, row, log_rows))]
+        else:  # the lines first: a crash between two groups may leave them without the end, never the end without them
+            writes = [*(self._store.write(calls.LOG, one) for one in log_rows), self._store.write(calls.END, row)]
         session_id = None if record.schedule_id is not None else call.session_id
         if session_id is not None:
             writes.append(self._sessions.end(session_id, "EXPIRED"))
         for fault in await asyncio.gather(*writes, return_exceptions=True):
             if isinstance(fault, BaseException):
                 _log.error("the end of call %s could not be kept, trying again: %s", record.id, fault)
-                await self._end_again(row, log_row, session_id)
+                await self._end_again(row, log_rows, session_id)
                 break
         note_duration(call.function, (end_time - record.start_time) / 1000)
         note_end(record, outcome, end_time)
@@ -230,12 +239,12 @@ class Running:
         call.response = outcome.response
 
     async def _end_again(
-        self, row: dict[str, object], log_row: dict[str, object] | None, session_id: int | None
+        self, row: dict[str, object], log_rows: Sequence[dict[str, object]], session_id: int | None
     ) -> None:
         while True:
             await asyncio.sleep(_END_RETRY)
             try:
-                await self._store.transact(lambda connection: calls.end(connection, row, log_row))
+                await self._store.transact(lambda connection: calls.end(connection, row, log_rows))
                 if session_id is not None:
                     await self._sessions.end(session_id, "EXPIRED")
                 return

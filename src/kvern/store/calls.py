@@ -170,10 +170,10 @@ def log_entries(connection: Connection, call_id: int) -> list[bytes]:
     return [row[0] for row in connection.execute(statement)]
 
 
-def end(connection: Connection, row: dict[str, object], log_row: dict[str, object] | None) -> None:
+def end(connection: Connection, row: dict[str, object], log_rows: Sequence[dict[str, object]]) -> None:
     """Write the end of a call of which a part may be written already."""
     connection.execute(END, [row])
-    if log_row is not None:
+    for log_row in log_rows:
         same = (call_logs.c.call_id == log_row["call_id"], call_logs.c.chunk == log_row["chunk"])
         if connection.execute(select(call_logs.c.chunk).where(*same)).first() is None:
             connection.execute(LOG, [log_row])

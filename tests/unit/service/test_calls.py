@@ -561,7 +561,7 @@ async def test_an_end_that_cannot_be_kept_is_tried_again_until_it_is(at_once: No
     assert (seen.status, seen.end_time, live.ended.done()) == ("Running", None, False)
     p.store.refusing = False
     await asyncio.wait_for(live.ended, 5)
-    await until(lambda: not p.service.calls._logs._unkept)
+    await until(lambda: not p.service.calls._running._logs._unkept)
     assert live.record.status == "Completed"
     answer = await p.service.history.response(PROJECT, function.record.id, live.record.id)
     assert bytes(answer.response) == b"[7]"
@@ -642,6 +642,23 @@ async def test_lines_of_a_running_call_survive_a_crash(at_once: None, p: Plant) 
     assert await logs(p, live) == ["line 0", "line 1", "line 2"]
 
 
+async def test_an_end_is_seen_only_when_all_lines_are_kept(at_once: None, p: Plant) -> None:
+    await p.restart()
+    function = await p.function()
+    p.engine.holding = True
+    live = await p.call(function)
+    order = await p.began(live)
+    p.store.refuses = calls.LOG
+    order.on_log([LogLine(1, "one"), LogLine(2, "two")])
+    await until(lambda: p.store.refused > 0)
+    order.on_log([LogLine(3, "three")])
+    p.engine.end(live.record.id)
+    await asyncio.wait_for(live.ended, 5)
+    rows = await p.store.read(lambda connection: calls.log_entries(connection, live.record.id))
+    lines = [entry["message"] for row in rows for entry in json.loads(b"[" + row + b"]")]
+    assert lines == ["one", "two", "three"]
+
+
 async def test_lines_are_kept_once_the_store_takes_them_again(at_once: None, p: Plant) -> None:
     function = await p.function()
     p.engine.holding = True
@@ -650,7 +667,7 @@ async def test_lines_are_kept_once_the_store_takes_them_again(at_once: None, p: 
     (await p.began(live)).on_log([LogLine(1, "one")])
     await until(lambda: p.store.refused > 2)
     p.store.refuses = None
-    await until(lambda: not p.service.calls._logs._unkept)
+    await until(lambda: not p.service.calls._running._logs._unkept)
     p.engine.end(live.record.id)
     await asyncio.wait_for(live.ended, 5)
     assert await logs(p, live) == ["one"]

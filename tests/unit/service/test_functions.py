@@ -368,10 +368,10 @@ async def test_log_lines_that_could_not_be_kept_yet_go_with_their_function(
     p.store.refuses = calls.LOG
     for live in lives:
         (await p.began(live)).on_log([LogLine(1, "a line")])
-    await until(lambda: len(p.service.calls._logs._unkept) == 2)
+    await until(lambda: len(p.service.calls._running._logs._unkept) == 2)
     await delete(p, by_id(function.record.id))
     p.store.refuses = None
-    await until(lambda: not p.service.calls._logs._unkept)
+    await until(lambda: not p.service.calls._running._logs._unkept)
     kept = await p.store.read(lambda connection: connection.execute(select(tables.call_logs.c.call_id)).scalars().all())
     assert kept == [lives[1].record.id]
 
