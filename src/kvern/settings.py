@@ -37,7 +37,9 @@ class Settings:
         public_url: base URL under which clients reach the service, such as `https://functions.plant.example`. Upload
             and download links begin with it. Default: what each client itself used.
         sandbox: `auto` takes bubblewrap where it works; `bubblewrap` refuses to start without it; `plain` is no wall.
-        network: `none` cuts functions off from every network, this service included; needs the sandbox.
+        network: `none` cuts functions off from every network, this service included; `egress-list` lets them reach this
+            service and what is on that list, through a proxy. Both need the sandbox.
+        egress: what functions may reach, such as `api.example.com:443`, `*.example.com` or `10.1.0.0/16`.
         workers_per_function: processes that one function may have at a time; further calls wait. 0 = by cores.
         call_grace_ms: longest time for which the answer to a call is held back to tell its end state; 0 = never.
         call_error: how a call's error is shown: `object`, `string`, or `auto` (a string to the Toolkit only).
@@ -87,7 +89,8 @@ class Settings:
     without_lost_secrets: bool = False
     public_url: str | None = None
     sandbox: Literal["auto", "bubblewrap", "plain"] = "auto"
-    network: Literal["allow", "none"] = "allow"
+    network: Literal["allow", "none", "egress-list"] = "allow"
+    egress: tuple[str, ...] = ()
     workers_per_function: int = 0
     call_grace_ms: int = 100
     call_error: Literal["auto", "object", "string"] = "auto"

@@ -1744,6 +1744,88 @@ async def test_without_network_there_is_a_loopback_and_nothing_else(boxed: Bench
     await engine.stop()
 
 
+ASK = """
+    import os, socket, urllib.error, urllib.request
+    def asked(url):
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer: return [answer.status, answer.read().decode()]
+        except urllib.error.HTTPError as error: return [error.code, error.read().decode()]
+        except OSError as error: return str(error)
+    def joined(greeting, host="127.0.0.1", port=3128):
+        with socket.create_connection((host, port), 5) as sock:
+            answers = []
+            for message in greeting:
+                sock.sendall(message)
+                answers.append(sock.recv(100))
+            return [answer.decode("latin-1") for answer in answers]
+    def handle(data):
+        scope = dict(globals(), **data)
+        exec(data["code"], scope)
+        return scope["result"]
+"""
+
+
+@pytest.fixture
+async def there(boxed: Bench) -> AsyncIterator[int]:
+    """The port of a small server of this machine, outside of any box."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + line.strip())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def egress(boxed: Bench, code: str, port: int, *listed: str, own: list[str] | None = None) -> Any:
+    engine = LocalEngine(
+        boxed.sandbox, boxed.folder / "egress", network="egress-list", egress=listed, service=("127.0.0.1", port)
+    )
+    await engine.start()
+    bench = Bench(engine, boxed.environment, boxed.folder, boxed.sandbox, boxed.numbers)
+    value = (await bench.call(bench.function(ASK, egress=own), {"code": textwrap.dedent(code), "port": port})).value
+    await engine.stop()
+    return value
+
+
+async def test_with_a_list_the_service_is_reached_at_its_own_address_and_nothing_else(boxed: Bench, there: int) -> None:
+    code = """
+        result = [asked(f"http://127.0.0.1:{port}/me?a=b"), asked("http://192.0.2.1/"), asked("http://example.com/")]
+        try: socket.create_connection(("192.0.2.1", 80), 2)
+        except OSError as error: result.append(error.strerror)
+        result.append([name for _, name in socket.if_nameindex()])
+    """
+    service, literal, name, direct, interfaces = await egress(boxed, code, there)
+    assert service == [200, "GET /me?a=b HTTP/1.1"]
+    assert literal == [403, "kvern: 192.0.2.1:80 is not on the list of what this function may reach\n"]
+    assert name == [403, "kvern: example.com:80 is not on the list of what this function may reach\n"]
+    assert (direct, interfaces) == ("Network is unreachable", ["lo"])
+
+
+async def test_what_is_listed_is_reached_by_http_connect_and_socks(boxed: Bench, there: int) -> None:
+    code = """
+        def by(first, *rest): return joined([first, *rest, b"GET /x HTTP/1.0\\r\\n\\r\\n"])
+        connect = f"CONNECT 127.0.0.2:{port} HTTP/1.1\\r\\n\\r\\n".encode()
+        address = bytes([5, 1, 0, 1, 127, 0, 0, 1]) + port.to_bytes(2, "big")
+        other = bytes([5, 1, 0, 1, 127, 0, 0, 9]) + port.to_bytes(2, "big")
+        result = [joined([connect]), by(b"\\x05\\x01\\x00", address)[-1][-14:], joined([b"\\x05\\x01\\x00", other])[1][1],
+            joined([b"nonsense\\r\\n\\r\\n"])[0][:12], asked(f"http://localhost.:{port}/")]
+    """
+    refused, reached, reply, nonsense, near = await egress(boxed, code, there, "127.0.0.1", "localhost")
+    assert refused[0].startswith("HTTP/1.1 403")
+    assert reached == "GET /x HTTP/1.0"[-14:]
+    assert reply == "\x02"
+    assert nonsense == "HTTP/1.1 400"
+    assert near[0] in {200, 403}  # localhost leads to 127.0.0.1, which is listed, or on some machines to ::1 alone
+
+
+async def test_a_function_can_only_narrow_what_the_service_allows(boxed: Bench, there: int) -> None:
+    code = 'result = [joined([f"CONNECT {host}:9 HTTP/1.1\\r\\n\\r\\n".encode()])[0][9:12] for host in ("127.0.0.3", "127.0.0.4", "127.0.0.5")]'
+    told = await egress(boxed, code, there, "127.0.0.3", "127.0.0.4:9", own=["127.0.0.4/31:9"])
+    assert told == ["403", "502", "403"], "only the second is on both lists, and nothing listens there"
+
+
 def test_no_boundary_can_keep_functions_off_the_network(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'plain' is no boundary"):
         LocalEngine(Plain(), tmp_path, network="none")

@@ -46,6 +46,7 @@ class BuildRequest:
         env_vars, secrets: the function's own; passed on, never used in a build.
         cpu: cores that one call may use.
         memory: bytes that one call may use.
+        egress: the revision's.
     """
 
     function_id: int
@@ -59,6 +60,7 @@ class BuildRequest:
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     cpu: float = 1.0
     memory: int = 1_500_000_000
+    egress: Sequence[str] | None = None
 
 
 class Builder:
@@ -183,6 +185,7 @@ class Builder:
             secrets=dict(request.secrets),
             cpu=request.cpu,
             memory=request.memory,
+            egress=request.egress,
         )
 
     async def discard(self, revision_id: str) -> None:

@@ -68,7 +68,8 @@ def unpack(bundle: Path, folder: Path, limits: Limits | None = None, stop: threa
         entries = archive.entries(file, limits.entries)
         plan = _plan(entries, limits)
         _check_sizes(entries, limits, bundle.stat().st_size)
-        folder.mkdir(mode=0o755)
+        folder.mkdir()
+        folder.chmod(0o755)
         try:
             for path, entry in plan.items():
                 target = folder.joinpath(*path)

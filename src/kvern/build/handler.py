@@ -96,7 +96,9 @@ def _keep(code: Path, bytecode: Mapping[str, bytes], interpreter: Interpreter) -
         # A file in the place of the folder is the user's; without bytecode the module still works.
         with contextlib.suppress(OSError):
             path.parent.mkdir(exist_ok=True)
+            path.parent.chmod(0o755)
             path.write_bytes(content)
+            path.chmod(0o644)
 
 
 def _there_is(code: Path, wanted: PurePosixPath) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class Revision:
             environment.
         cpu: cores that one call may use.
         memory: bytes that one call may use.
+        egress: the destinations to which it keeps its network, see `host/egress.py`; None for what the service allows.
     """
 
     id: str
@@ -67,3 +68,4 @@ class Revision:
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     cpu: float = 1.0
     memory: int = 1_500_000_000
+    egress: Sequence[str] | None = None

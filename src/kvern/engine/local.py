@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from kvern.build.revision import Revision
 from kvern.engine import HandlerError, Order, Outcome, Verdict
 from kvern.engine.worth import Worth
 from kvern.host import cgroups, processes
+from kvern.host.egress import Egress, destination
 from kvern.host.host import EndedError, Host, Terms
 from kvern.host.limits import Allowance, Limits
 from kvern.host.turns import Turns
@@ -35,10 +37,13 @@ class LocalEngine:
         terms: how hosts behave.
         allowance: what one worker may use beside the memory and cores of its function.
         control_groups: whether to use control groups where they can be had.
-        network: whether functions may reach the network: `allow`, or `none` of it, the service itself included.
+        network: whether functions may reach the network: `allow`; `none` of it, the service itself included;
+            `egress-list`: what is on the list, and the service.
+        egress: that list, see `host/egress.py`. A function may have one of its own: then both must have it.
+        service: host and port at which the service itself is reached from this machine.
 
     Raises:
-        ValueError: functions are to be kept off the network, and the sandbox is no boundary.
+        ValueError: functions are to be kept off the network, and the sandbox is no boundary; or a destination is none.
     """
 
     def __init__(
@@ -49,9 +54,11 @@ class LocalEngine:
         allowance: Allowance | None = None,
         *,
         control_groups: bool = True,
-        network: Literal["allow", "none"] = "allow",
+        network: Literal["allow", "none", "egress-list"] = "allow",
+        egress: Sequence[str] = (),
+        service: tuple[str, int] | None = None,
     ) -> None:
-        if network == "none" and not sandbox.is_boundary:
+        if network != "allow" and not sandbox.is_boundary:
             raise ValueError(
                 f"the sandbox {sandbox.name!r} is no boundary, so it cannot keep functions off the network"
             )
@@ -60,7 +67,9 @@ class LocalEngine:
         self._terms = terms or Terms()
         hierarchy = cgroups.find() if control_groups else None
         allowance = allowance or Allowance()
-        self._limits = Limits(replace(allowance, network=allowance.network and network == "allow"), hierarchy)
+        self._limits = Limits(replace(allowance, network=allowance.network and network != "none"), hierarchy)
+        self._egress = [destination(text) for text in egress] if network == "egress-list" else None
+        self._service = service
         self._hosts: dict[str, Host] = {}
         self._left: dict[str, dict[str, str]] = {}  # by revision: packages that no zygote of it can have, and why
         self._calls: dict[int, Host] = {}
@@ -169,11 +178,19 @@ class LocalEngine:
         host = self._hosts.get(revision.id)
         if host is None:
             left = self._left.setdefault(revision.id, {})
-            host = Host(revision, self._sandbox, self._limits, self._terms, self._folder, left, self._turns)
+            way_out = self._way_out(revision)
+            host = Host(revision, self._sandbox, self._limits, self._terms, self._folder, left, self._turns, way_out)
             self._hosts[revision.id] = host
         host.last_used = asyncio.get_running_loop().time()
         self._worth.used(host)
         return host
+
+    def _way_out(self, revision: Revision) -> Egress | None:
+        if not self._limits.allowance.network:
+            return None
+        own = [destination(text) for text in revision.egress] if revision.egress is not None else None
+        lists = [each for each in (self._egress, own) if each is not None]
+        return Egress(lists, self._service) if lists else None
 
     async def _remove(self, host: Host, ended: EndedError) -> None:
         if self._hosts.get(host.revision.id) is host:

@@ -12,6 +12,7 @@ from pathlib import Path
 from kvern.build.revision import Revision
 from kvern.host import processes
 from kvern.host.call import HandlerError, Order, Outcome, Verdict
+from kvern.host.egress import Egress
 from kvern.host.limits import Limits
 from kvern.host.lines import Lines
 from kvern.host.turns import Turns
@@ -87,6 +88,7 @@ class Host:
         folder: below which a box may have a folder.
         left: packages that its zygote must leave to the workers, and why; grows as they are found out.
         turns: of the calls of all hosts.
+        egress: what its box may reach by way of a gateway; None when the network is open to it, or closed.
 
     `name` is short, and no other host's. Kept for the engine: `last_used` (the loop's time), `uses` (calls), `worth`
     (see `worth.py`), `size` (bytes, as of `measured`).
@@ -99,6 +101,7 @@ class Host:
     folder: Path
     left: dict[str, str]
     turns: Turns
+    egress: Egress | None = None
     name: str = field(default_factory=lambda: os.urandom(4).hex())
     last_used: float = 0.0
     uses: int = 0
@@ -385,6 +388,7 @@ class Host:
                     self.limits,
                     self.folder / f"{self.revision.id}-{os.urandom(4).hex()}",
                     self.left,
+                    self.egress,
                     self.terms.load_timeout,
                     self._on_exit,
                     self._on_unforked,

@@ -18,6 +18,8 @@ from pathlib import Path
 import kvern.runner
 from kvern.build.revision import Environment, Revision
 from kvern.host import processes, users
+from kvern.host.egress import Egress
+from kvern.host.gateway import Gateway
 from kvern.host.limits import Limits
 from kvern.sandbox import Box, Mount, Sandbox
 
@@ -36,6 +38,7 @@ ALL = "*"
 TAIL = 8192
 
 CREDENTIALS = struct.Struct("3i")
+_DESCRIPTOR = struct.Struct("i")
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ class Zygote:
         limits: hold the zygote itself, which loads the function's packages.
         folder: for the temporary files of a plain box; made here, removed when the box is dead.
         left: packages that are left to the workers, and why; what is found out is added.
+        egress: what it may reach by way of a `Gateway`; None when the network is open to it, or closed.
         load_timeout: seconds that loading the packages may take.
         on_exit: told the number of each worker that died while the box lived, its wait status, CPU seconds and most
             memory in bytes.
@@ -77,6 +81,7 @@ class Zygote:
         limits: Limits,
         folder: Path,
         left: dict[str, str],
+        egress: Egress | None,
         load_timeout: float,
         on_exit: Callable[[int, int, float, int], None],
         on_unforked: Callable[[int, str], None],
@@ -102,6 +107,13 @@ class Zygote:
         self._killed = False
         self.cost = 0.0
         self._tail = b""
+        self._listeners: list[socket.socket] = []
+        if egress is not None and not sandbox.is_boundary:
+            raise BoxError(
+                f"the sandbox {sandbox.name!r} is no boundary, so it cannot keep the function off the network"
+            )
+        self._gateway = Gateway(egress) if egress is not None else None
+        places = self._gateway.places() if self._gateway is not None else []
         code = Mount(revision.code, "/kvern/code")
         environment = Mount(revision.environment.path, "/kvern/environment")
         runner = Mount(Path(kvern.runner.__path__[0]), "/kvern/runner")
@@ -122,6 +134,7 @@ class Zygote:
             argv=[
                 *(f"{home}/bin/python", "-I", "-B", "-X", "utf8"),
                 *(f"{sandbox.inside(runner)}/__main__.py", str(theirs.fileno())),
+                *(str(word) for place in places for word in place),
             ],
             env={
                 "HOME": temporary,
@@ -130,12 +143,13 @@ class Zygote:
                 "TMPDIR": temporary,
                 "TZ": "UTC",
                 "VIRTUAL_ENV": home,
+                **(self._gateway.environ() if self._gateway is not None else {}),
                 MARK: f"{os.getpid()}-{processes.started(os.getpid())}-{folder.name}",
             },
             mounts=mounts,
             workdir=temporary,
             pass_fds=(theirs.fileno(),),
-            network=limits.allowance.network,
+            network=limits.allowance.network and egress is None,
             tmp_size=limits.allowance.tmp_size,
             user=self.user,
         )
@@ -231,8 +245,11 @@ class Zygote:
     def _read_control(self) -> bool:
         """Take one message; False when there is none."""
         ancillary: list[tuple[int, int, bytes]] = []
+        room = socket.CMSG_SPACE(CREDENTIALS.size)
+        if not self._pid:  # and later on, when code of the function may have a hand in it, none is taken
+            room += socket.CMSG_SPACE(2 * _DESCRIPTOR.size)
         try:
-            message, ancillary, _, _ = self._control.recvmsg(4096, socket.CMSG_SPACE(CREDENTIALS.size))
+            message, ancillary, _, _ = self._control.recvmsg(4096, room, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return False
         except OSError:
@@ -249,6 +266,9 @@ class Zygote:
             for level, kind, content in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                     self._pid = CREDENTIALS.unpack(content[: CREDENTIALS.size])[0]
+                elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    found = [socket.socket(fileno=number) for (number,) in _DESCRIPTOR.iter_unpack(content)]
+                    self._listeners.extend(found)
             task = self._loop.create_task(self._begin())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -268,6 +288,8 @@ class Zygote:
         self._timer = self._loop.call_later(
             self._load_timeout, self._end, f"it was not loaded within {self._load_timeout:g} s"
         )
+        if self._gateway is not None:
+            await self._gateway.serve(self._listeners)
         await self._loop.run_in_executor(None, self._seat.add, self._pid)
         rlimits = self._limits.rlimits(self._revision.memory, self.user)
         rlimits.pop("RLIMIT_NPROC", None)  # which counts all of the user's processes, and goes down only
@@ -311,6 +333,10 @@ class Zygote:
         while self._control.fileno() >= 0 and self._read_control():
             pass
         self._close_control()
+        if self._gateway is not None:
+            self._gateway.close()
+        for listener in self._listeners:
+            listener.close()
         self._read_output()
         self._loop.remove_reader(self._output)
         os.close(self._output)

@@ -1,4 +1,7 @@
-"""Starts the zygote: `python -I __main__.py FD`, where FD is a SOCK_SEQPACKET socket to the server."""
+"""Starts the zygote: `python -I __main__.py FD [ADDRESS PORT]...`, where FD is a SOCK_SEQPACKET socket to the server.
+
+It listens at each address for the server, which cannot do that inside of a box.
+"""
 
 import importlib.util
 import os
@@ -19,7 +22,7 @@ def start() -> None:
     sys.modules["_kvern_runner"] = package
     spec.loader.exec_module(package)
     zygote = importlib.import_module("_kvern_runner.zygote")
-    zygote.serve(int(sys.argv[1]))
+    zygote.serve(int(sys.argv[1]), list(zip(sys.argv[2::2], map(int, sys.argv[3::2]), strict=True)))
 
 
 if __name__ == "__main__":  # a child made by multiprocessing's "spawn" imports this file again

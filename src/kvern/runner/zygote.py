@@ -1,6 +1,7 @@
 """The zygote: one quiet, single-threaded process in a box, from which workers are forked.
 
-The two exchange messages over a SOCK_SEQPACKET socket. The zygote says `{"up": true}`; the server holds it to its
+The two exchange messages over a SOCK_SEQPACKET socket. The zygote says `{"up": true}`, with the listening sockets that
+were asked for; the server holds it to its
 limits and sends `{"begin": true}` with a descriptor from which the zygote reads its plan; the zygote loads the
 packages that the function imports, `{"loading": name}` before each, and says `{"ready": true}`, or `{"left": name,
 "why": text}` before it leaves because a package is none that a zygote can have (see `preload.py`).
@@ -61,13 +62,22 @@ class Plan:
         self.scratch = scratch
 
 
-def serve(descriptor: int) -> NoReturn:
-    """Fork workers for the server at the other end of `descriptor` until it goes, then kill them and exit."""
+def serve(descriptor: int, places: list[tuple[str, int]]) -> NoReturn:
+    """Fork workers for the server at the other end of `descriptor` until it goes, then kill them and exit.
+
+    Args:
+        descriptor: of the socket to the server.
+        places: addresses and ports at which to listen for the server.
+    """
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
     os.umask(0o022)
     be_subreaper()
-    report(control, {"up": True})  # the server reads our pid, as it sees it, from this message's credentials
+    listeners = listen(places)
+    # The server reads our pid, as it sees it, from this message's credentials.
+    socket.send_fds(control, [b'{"up":true}'], [listener.fileno() for listener in listeners])
+    for listener in listeners:
+        listener.close()
     request, passed = next_request(control)
     if request is None:
         os._exit(0)
@@ -106,6 +116,22 @@ def serve(descriptor: int) -> NoReturn:
                 run_worker(control, private, call, log, output, printed)
             os.close(call)
             os.close(log)
+
+
+def listen(places: list[tuple[str, int]]) -> list[socket.socket]:
+    """Sockets that listen at `places`, up to the first at which none can."""
+    listeners: list[socket.socket] = []
+    for host, port in places:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            listeners.append(listener)
+            listener.bind((host, port))
+            listener.listen(128)
+        except OSError:  # such as a port that takes a privilege
+            listeners.pop().close()
+            break
+    return listeners
 
 
 def prepare(control: socket.socket, plan: Plan) -> bytes:

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 import uvloop
@@ -93,6 +94,11 @@ def local_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _place(url: str) -> tuple[str, int] | None:
+    parts = urlsplit(url)
+    return (parts.hostname, parts.port) if parts.hostname and parts.port else None
+
+
 async def _serve(
     settings: Settings,
     projects: Projects,
@@ -114,7 +120,7 @@ async def _serve(
     store = SqliteStore(settings.data_dir / "kvern.db")
     store.start()
     try:
-        service = _assemble(settings, projects, store, sandbox)
+        service = _assemble(settings, projects, store, sandbox, url)
         await service.start()
         server = _server(build_app(service))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
@@ -166,7 +172,7 @@ async def _scraped(service: Service, listener: socket.socket) -> Callable[[], Aw
     return stop
 
 
-def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbox: Sandbox) -> Service:
+def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbox: Sandbox, url: str) -> Service:
     data = settings.data_dir.resolve()
     terms = Terms(max_workers=settings.workers_per_function) if settings.workers_per_function else Terms()
     build_limits = Limits(Allowance(pids=_BUILD_PIDS), cgroups.find())
@@ -182,7 +188,9 @@ def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbo
         spare_parser=_SPARE_PARSER,
         seat=lambda: build_limits.seat(int(settings.build_memory * 1_000_000_000), os.cpu_count() or 1),
     )
-    engine = LocalEngine(sandbox, data / "run", terms, network=settings.network)
+    engine = LocalEngine(
+        sandbox, data / "run", terms, network=settings.network, egress=settings.egress, service=_place(url)
+    )
     service = Service(
         settings,
         store=store,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ from kvern.build.errors import BuildError
 from kvern.build.revision import Revision
 from kvern.build.urls import Scrubber
 from kvern.engine import Engine, HandlerError
+from kvern.host.egress import destination
 from kvern.service.build_logs import BuildLog, BuildLogs
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.observer import Observer
@@ -25,6 +27,9 @@ from kvern.wire.functions import Status
 
 _scrub = Scrubber()
 """For what may have got into a lock by a way that nobody thought of: locks are made without credentials."""
+
+EGRESS_KEY = "kvern:egress"
+"""In a function's metadata: what it may reach of what the service lets it reach, parted by spaces or commas."""
 
 TRACE_MOST = 2000
 """Characters of a build's trace (contract 11.1)."""
@@ -213,6 +218,7 @@ class Deployments:
             secrets=sealed.secrets,
             cpu=record.cpu,
             memory=int(record.memory * 1_000_000_000),
+            egress=_egress(record.metadata),
         )
 
     async def _save(self, function: LiveFunction) -> None:
@@ -220,6 +226,17 @@ class Deployments:
             await self._functions.save(function)
         except StoreFault as error:  # after a restart it is built again
             _log.error("the end of the deployment of function %s could not be kept: %s", function.record.id, error)
+
+
+def _egress(metadata: Mapping[str, str] | None) -> list[str] | None:
+    """What the function itself keeps its network to; None when it does not say. Raises ValueError."""
+    told = (metadata or {}).get(EGRESS_KEY)
+    if told is None:
+        return None
+    found = told.replace(",", " ").split()
+    for text in found:
+        destination(text)
+    return found
 
 
 def _version(revision: Revision) -> str:
