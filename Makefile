@@ -39,7 +39,7 @@ test: lint             ## Everything, in under ten minutes on two cores
 	$(RUN)/pytest --numprocesses 2 --dist loadfile
 
 test-long: $(SYNCED)   ## What takes longer
-	$(RUN)/pytest tests/long --timeout 3600
+	$(RUN)/pytest tests/long --timeout 7200 --capture no
 
 bench: $(SYNCED)       ## Figures, as ratios against a floor measured in the same run
 	$(RUN)/python benchmarks/run.py $(ONLY)
