@@ -112,10 +112,12 @@ class Calls:
             raise TooLargeError(f"Expected at most {most} bytes of data, given {len(data)}")
         self._admission.check(function)
         record = self._new_record(function)
-        if nonce is None:
-            session, bound = self._sessions.implicit(principal)
-        else:
+        if nonce is not None:
             session, bound = self._sessions.bind(principal.project, nonce)
+        elif function.acts or principal.session_id is not None:
+            session, bound = self._sessions.implicit(principal)
+        else:  # nobody would ever act in the session: two rows less to write
+            return await self._accept(record, function, None, data, None)
         return await self._accept(record, function, session.id, data, bound)
 
     async def fire(self, function: LiveFunction, schedule: ScheduleRecord, due: int) -> None:
@@ -153,7 +155,12 @@ class Calls:
         )
 
     async def _accept(
-        self, record: CallRecord, function: LiveFunction, session_id: int, data: bytes, bound: Awaitable[None] | None
+        self,
+        record: CallRecord,
+        function: LiveFunction,
+        session_id: int | None,
+        data: bytes,
+        bound: Awaitable[None] | None,
     ) -> LiveCall:
         call = LiveCall(record, function, session_id, data)
         await self._running.accept(call, bound)

@@ -47,6 +47,9 @@ class LiveFunction:
     timings: list[float] = field(default_factory=list[float])
     """Seconds that the last calls took, to judge whether holding an answer back is worth it."""
 
+    acts: bool = True
+    """Whether `handle` takes `client`, and so needs a session; True until a call has shown otherwise."""
+
 
 class Deployer(Protocol):
     """Makes a function Ready, or Failed, in the background."""

@@ -23,6 +23,7 @@ class LiveCall:
         "_log_kept",
         "_news",
         "accepted",
+        "acted",
         "begun",
         "data",
         "ended",
@@ -39,6 +40,7 @@ class LiveCall:
         self.record = record
         self.function = function
         self.session_id = session_id
+        self.acted = False  # whether its handler was given access
         self.data = data
         self.begun = False
         self.response: bytes | None = None

@@ -200,7 +200,10 @@ class Running:
             scheduled_time=call.record.scheduled_time,
             on_begin=None if call.begun else partial(self._begin, call),
         )
-        return checked(await self._engine.run(revision, order))
+        outcome = checked(await self._engine.run(revision, order))
+        if outcome.verdict is Verdict.RETURNED and not call.acted:
+            call.function.acts = False
+        return outcome
 
     async def _begin(self, call: LiveCall) -> None:
         await self._store.write(calls.BEGIN, {"call": call.record.id})
@@ -208,6 +211,7 @@ class Running:
 
     def _access(self, call: LiveCall) -> Access:
         """What the handler's `client` acts with: exactly the rights of the call's session."""
+        call.acted = True
         session = None if call.session_id is None else self._sessions.get(call.session_id)
         if session is None:
             raise PermissionError("The session of this call has ended or was revoked")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, Unpack, cast
 
-from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, tuple_, update
 
-from kvern.store.tables import call_logs, calls
+from kvern.store.tables import NOT_COMPLETED, call_logs, calls
 from kvern.wire.calls import CallFilter
 
 ACCEPT = insert(calls)
@@ -104,13 +104,17 @@ class UnfinishedCall:
     data: bytes
 
 
-def _record(row: RowMapping) -> CallRecord:
-    return CallRecord(**cast(dict[str, Any], row))
+_NAMES = tuple(column.name for column in _SHOWN)
+
+
+def _record(row: Row[Unpack[tuple[Any, ...]]]) -> CallRecord:
+    """The record of a row of `_SHOWN`."""
+    return CallRecord(**dict(zip(_NAMES, row, strict=True)))
 
 
 def get(connection: Connection, function_id: int, call_id: int) -> CallRecord | None:
     statement = select(*_SHOWN).where(calls.c.id == call_id, calls.c.function_id == function_id)
-    row = connection.execute(statement).mappings().one_or_none()
+    row = connection.execute(statement).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -120,7 +124,7 @@ def several(connection: Connection, function_id: int, ids: Sequence[int]) -> dic
     for start in range(0, len(ids), 500):
         portion = ids[start : start + 500]
         statement = select(*_SHOWN).where(calls.c.id.in_(portion), calls.c.function_id == function_id)
-        found.update({row["id"]: _record(row) for row in connection.execute(statement).mappings()})
+        found.update({row[0]: _record(row) for row in connection.execute(statement)})
     return found
 
 
@@ -135,17 +139,16 @@ def page(
     statement = select(*_SHOWN).where(calls.c.function_id == function_id)
     statement = _filtered(statement, wanted)
     if after is not None:
-        started, call_id = after
-        statement = statement.where(
-            or_(calls.c.start_time < started, and_(calls.c.start_time == started, calls.c.id < call_id))
-        )
+        statement = statement.where(tuple_(calls.c.start_time, calls.c.id) < tuple_(*after))
     statement = statement.order_by(calls.c.start_time.desc(), calls.c.id.desc()).limit(limit)
-    return [_record(row) for row in connection.execute(statement).mappings()]
+    return [_record(row) for row in connection.execute(statement)]
 
 
 def _filtered(statement: _AnySelect, wanted: CallFilter) -> _AnySelect:
     if wanted.status is not None:
         statement = statement.where(calls.c.status == wanted.status)
+        if wanted.status != "Completed":
+            statement = statement.where(NOT_COMPLETED)
     if wanted.schedule_id is not None:
         statement = statement.where(calls.c.schedule_id == wanted.schedule_id)
     for column, span in ((calls.c.start_time, wanted.start_time), (calls.c.end_time, wanted.end_time)):
@@ -157,6 +160,8 @@ def _filtered(statement: _AnySelect, wanted: CallFilter) -> _AnySelect:
             statement = statement.where(column >= span.min)
         if span.max is not None:
             statement = statement.where(column <= span.max)
+            # No call ends before it starts; said so, the index leads past those that started later.
+            statement = statement.where(calls.c.start_time <= span.max)
     return statement
 
 
@@ -182,12 +187,13 @@ def end(connection: Connection, row: dict[str, object], log_rows: Sequence[dict[
 def unfinished(connection: Connection) -> list[UnfinishedCall]:
     """What an earlier run of the service left Running, oldest first."""
     columns = (*_SHOWN, calls.c.project, calls.c.begun, calls.c.session_id, calls.c.data)
-    statement = select(*columns).where(calls.c.status == "Running").order_by(calls.c.id)
+    statement = select(*columns).where(calls.c.status == "Running", NOT_COMPLETED)
     left: list[UnfinishedCall] = []
     for row in connection.execute(statement).mappings():
         values = dict(cast(dict[str, Any], row))
         rest = {name: values.pop(name) for name in ("project", "begun", "session_id", "data")}
         left.append(UnfinishedCall(record=CallRecord(**values), **rest))
+    left.sort(key=lambda call: call.record.id)  # in SQL it would lead to a scan of all calls by id
     return left
 
 

@@ -21,6 +21,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+NOT_COMPLETED = text("status <> 'Completed'")
+"""What a query has to say word for word, beside the status that it wants, to be led by `calls_by_status`."""
+
 sequences = Table(
     "sequences",
     metadata,
@@ -212,10 +215,16 @@ calls = Table(
         postgresql_where=text("dead_time IS NOT NULL"),
     ),
     Index("calls_by_function", "function_id", "start_time", "id"),
+    # Most calls are Completed, and a row that was never in an index costs it nothing when it changes.
     Index(
-        "calls_running", "status", sqlite_where=text("status = 'Running'"), postgresql_where=text("status = 'Running'")
+        "calls_by_status",
+        "function_id",
+        "status",
+        "start_time",
+        "id",
+        sqlite_where=NOT_COMPLETED,
+        postgresql_where=NOT_COMPLETED,
     ),
-    Index("calls_by_status", "function_id", "status", "start_time", "id"),
     Index("calls_by_age", "start_time"),
 )
 

@@ -331,6 +331,23 @@ async def test_the_nonce_of_a_call_that_cannot_be_kept_is_used_up(p: Plant) -> N
 # Sessions
 
 
+async def test_a_handler_that_was_seen_to_take_no_client_needs_no_session(p: Plant) -> None:
+    function = await p.function()
+    first, second = await p.ended(function), await p.ended(function)
+    assert (await row_of(p, first.id))["session_id"] is not None
+    assert (await row_of(p, second.id))["session_id"] is None
+
+
+async def test_a_handler_that_takes_client_has_a_session_in_every_call(p: Plant) -> None:
+    function = await p.function()
+    tokens: list[str] = []
+    for _ in range(2):
+        p.engine.endings.append(lambda order: tokens.append(order.access().token) or returned(b"{}"))
+        record = await p.ended(function)
+        assert await session_status(p, (await row_of(p, record.id))["session_id"]) == "EXPIRED"
+    assert len(set(tokens)) == 2
+
+
 async def test_a_call_without_a_nonce_acts_as_its_caller(p: Plant) -> None:
     caller = await p.client("functionsAcl:READ")
     function = await p.function()
