@@ -85,10 +85,14 @@ def decode(request: Request, raw: bytes, decoder: msgspec.json.Decoder[Any]) -> 
         raise MediaTypeError(f"Expected a body of type application/json, given {kind[:80]!r}")
     raw = raw or b"{}"
     try:
+        if not raw.isascii():
+            raw.decode()  # the decoder does not look at the letters of what it keeps as it came, such as `data`
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise InvalidError(_explained(str(error), raw)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidError(f"Expected a body of JSON, in UTF-8: byte {error.start} is not") from error
+    except msgspec.DecodeError as error:
         raise InvalidError(f"Expected a body of JSON: {error}") from error
     except RecursionError as error:
         raise InvalidError("Expected a body of JSON that is not nested so deeply") from error

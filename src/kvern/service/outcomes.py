@@ -27,7 +27,7 @@ def checked(outcome: Outcome) -> Outcome:
         return replace(outcome, message=_clean(outcome.message), trace=_clean(outcome.trace))
     if _is_json(outcome.response or b""):
         return outcome
-    why = "Expected JSON as the response, and the worker sent something else"
+    why = "Expected JSON as the response, not nested too deeply, and the worker sent something else"
     return replace(outcome, verdict=Verdict.UNUSABLE, response=None, message=why)
 
 

@@ -135,6 +135,21 @@ async def test_what_is_no_json_is_told(quiet: Web, content: bytes) -> None:
     assert error_of(await raw(quiet, content), 400)["message"].startswith("Expected a body of JSON")
 
 
+async def test_letters_that_are_not_utf8_are_refused_in_data_too(web: Web) -> None:
+    """Or they would come back in an answer that no client can read."""
+    function_id = (await web.p.function()).record.id
+    schedule = f'{{"items":[{{"name":"s","cronExpression":"0 8 * * *","functionId":{function_id},"data":"X"}}]}}'
+    for letter in (b"\xe9", b"\xff", b"\xed\xa0\x80", b"\xc0\xaf"):
+        for path, body in (
+            (f"/functions/{function_id}/call", b'{"data":"X"}'),
+            ("/functions/schedules", schedule.encode()),
+        ):
+            answer = await raw(web, body.replace(b"X", letter), path)
+            assert "UTF-8" in error_of(answer, 400)["message"]
+    assert (await web.get("/functions/schedules")).json() == {"items": []}
+    assert (await raw(web, '{"data":"é"}'.encode(), f"/functions/{function_id}/call")).status_code == 201
+
+
 @quietly
 async def test_json_that_is_nested_without_end_is_refused(quiet: Web) -> None:
     for content in (b"[" * 100_000, b'{"filter":' * 50_000 + b"1" + b"}" * 50_000):
