@@ -169,6 +169,9 @@ class Uploads:
             try:
                 key, size = await self._blobs.write(self._bytes(keys), sum(part.size for part in parts))
             except FileNotFoundError as error:
+                now_kept = await self._store.read(lambda c: uploads.get(c, upload.project, upload.id))
+                if now_kept is not None and now_kept.completed_time is not None:  # by the same request, sent again
+                    return
                 raise _disturbed(upload) from error
         now = self._clock.now()
 

@@ -23,12 +23,21 @@ class FencedError(StoreFault):
     """This service may not write: others took it for dead, and what was its is theirs now."""
 
 
+class StoreGoneError(StoreFault):
+    """The database cannot be used now: gone, full, locked or failing. Whatever waits for it fails alike.
+
+    Nothing of the write was kept, unless the message says that this is unknown: the connection was lost while a commit
+    was under way, and did not come back in time to ask.
+    """
+
+
 class Store(Protocol):
     """Where state lives. Methods are called on one event loop; `write` and `transact` may be awaited by thousands.
 
     Guarantees:
         - When `write` or `transact` returns, its changes survive kill -9 and power loss.
-        - Each is atomic, and isolated from the others: they run one after the other.
+        - Each is atomic. Works run one after the other, also those of other services on the same database; a row that
+          another service writes may come between two statements of a work.
         - An await that is cancelled does not undo or stop the write; it only stops the waiting.
         - One that fails changes nothing and does not disturb the others in its group.
     """
@@ -47,6 +56,11 @@ class Store(Protocol):
 
     def transact(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         """Run `work` in a transaction. It may be run again after a rollback, so it changes nothing but the database."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Which database this is and its version, for people; no address and nothing secret."""
         ...
 
     def read(self, work: Callable[[Connection], T]) -> Awaitable[T]:

@@ -3,13 +3,13 @@
 Whoever wants something written awaits a future; the writer takes all that waits, carries it out in one transaction,
 commits once, and only then resolves the futures. Under load one disk flush so serves many.
 
-    what goes wrong                         | the group                    | the one that caused it | the others
-    ----------------------------------------|------------------------------|------------------------|------------------
+    what goes wrong                         | the group                      | the one that caused it | the others
+    ----------------------------------------|--------------------------------|------------------------|------------------
     a work raises (constraint, own error)   | rolled back, redone one by one | raises its own error | are committed
     a work raises what is no `Exception`    | rolled back, redone one by one | raises StoreFault      | are committed
-    the commit fails (disk full, I/O error) | rolled back                  | raises StoreFault      | raise StoreFault
-    the waiter is cancelled                 | goes on                      | is committed           | are committed
-    the fence is closed                     | rolled back                  | raises `FencedError`   | raise the same
+    disk full, I/O error, locked, gone      | rolled back                    | raises StoreGoneError  | raise the same
+    the waiter is cancelled                 | goes on                        | is committed           | are committed
+    the fence is closed                     | rolled back                    | raises `FencedError`   | raise the same
 """
 
 from __future__ import annotations
@@ -21,19 +21,34 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql.expression import UpdateBase
 
-from kvern.store import StoreFault, T
+from kvern.store import StoreFault, StoreGoneError, T
 from kvern.store.direct import Direct
 
 _log = logging.getLogger(__name__)
 
 _GROUP = 500
 """Most entries of one transaction: bounds how long the first of them waits."""
+
+
+class Transaction(Protocol):
+    """How a database carries out a group."""
+
+    def __call__(self, work: Callable[[Connection], None], *, alone: bool) -> None:
+        """Run `work` in a transaction and commit it; it may be run again after a rollback.
+
+        Args:
+            alone: whether no other service may have a transaction of this kind at the same time.
+
+        Raises:
+            StoreGoneError: the database cannot be used now, whatever the work is.
+        """
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -56,8 +71,8 @@ class _Entry:
 class Journal:
     """The one writer of a database. `start` and `stop` once each; `submit` and `append` on the event loop."""
 
-    def __init__(self, engine: Engine, direct: Direct | None = None) -> None:
-        self._engine = engine
+    def __init__(self, transaction: Transaction, direct: Direct | None = None) -> None:
+        self._transaction = transaction
         self._direct = direct
         self._waiting: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="kvern-journal", daemon=True)
@@ -142,18 +157,33 @@ class Journal:
         return True
 
     def _commit_commonly(self, group: list[_Entry]) -> None:
+        alone = any(entry.work is not None for entry in group)
+        fence = self.fence if any(entry.is_fenced for entry in group) else None
+
+        def carry_out(connection: Connection) -> None:
+            if fence is not None:
+                fence(connection)
+            _apply(connection, group)
+
         try:
-            with self._engine.begin() as connection:
-                if self.fence is not None and any(entry.is_fenced for entry in group):
-                    self.fence(connection)
-                _apply(connection, group)
+            self._transaction(carry_out, alone=alone)
+        except StoreGoneError as error:
+            for entry in group:
+                entry.error = error
         except BaseException as error:  # whatever it is: an end of this thread would leave every waiter waiting
             if len(group) == 1:
                 group[0].error = _fault(error)
                 return
             _log.debug("a group of %d is redone one by one: %s", len(group), error)
-            for entry in group:
-                self._commit_commonly([entry])
+            self._commit_singly(group)
+
+    def _commit_singly(self, group: list[_Entry]) -> None:
+        for number, entry in enumerate(group):
+            self._commit_commonly([entry])
+            if isinstance(entry.error, StoreGoneError):
+                for other in group[number:]:
+                    other.error = entry.error
+                return
 
 
 def _new_future() -> asyncio.Future[Any]:

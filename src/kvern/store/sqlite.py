@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, select, update
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.expression import UpdateBase
 
-from kvern.store import StoreFault, T, schema, tables
+from kvern.store import StoreFault, StoreGoneError, T, ids, schema
 from kvern.store.direct import Direct
 from kvern.store.journal import Journal
 
 _READERS = 4
-_ID_BLOCK = 1000
-"""Ids taken from the database at a time; those of a block that are unused when the service ends are never given."""
+
+_UNUSABLE = frozenset(
+    (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    )
+)
+"""What is wrong with the file or the disk, and not with the statement."""
+
+_WRITES = "kvern_writes"
+"""An option of connections: their transactions take the lock for writing as they begin."""
 
 
 class SqliteStore:
@@ -28,13 +45,13 @@ class SqliteStore:
 
     Args:
         path: the database file; None keeps everything in memory (for tests: same statements, no durability).
+        patience: seconds for which a lock that another program holds on the file is waited for.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, patience: float = 10) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._ids: list[int] = []
-        self._memory_ids = 0
+        self._memory_ids = 1
+        self._ids = ids.Ids(self._fetch_ids)
         self._started = False
         if path is None:
             self._engine: Engine = create_engine(
@@ -45,12 +62,12 @@ class SqliteStore:
                 f"sqlite:///{path}",
                 pool_size=_READERS + 3,
                 max_overflow=0,
-                connect_args={"check_same_thread": False, "timeout": 10},
+                connect_args={"check_same_thread": False, "timeout": patience},
             )
         event.listen(self._engine, "connect", _prepare)
         event.listen(self._engine, "begin", _begin)
         self._direct = Direct(self._engine)
-        self._journal = Journal(self._engine, self._direct)
+        self._journal = Journal(self._transaction, self._direct)
         readers = 1 if path is None else _READERS
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="kvern-reader")
 
@@ -61,7 +78,7 @@ class SqliteStore:
             StoreFault: the file is no database, or was written by a newer Kvern.
         """
         try:
-            schema.upgrade(self._engine)
+            schema.upgrade(self._engine.execution_options(**{_WRITES: True}))
         except DBAPIError as error:
             raise StoreFault(f"the database {self._path} cannot be opened: {cast(Any, error).orig}") from error
         self._journal.start()
@@ -73,6 +90,7 @@ class SqliteStore:
             self._journal.stop()
             self._direct.close()
             self._readers.shutdown()
+            self._ids.close()
             self._engine.dispose()
 
     def watch(self, on_group: Callable[[int, float, int], None]) -> None:
@@ -113,34 +131,30 @@ class SqliteStore:
         with self._engine.connect() as connection:
             return work(connection)
 
-    def next_id(self) -> int:
-        with self._lock:
-            if not self._ids:
-                self._ids = self._take_ids()
-            return self._ids.pop()
-
-    def _take_ids(self) -> list[int]:
-        if self._path is None:
-            self._memory_ids += _ID_BLOCK
-            return list(range(self._memory_ids, self._memory_ids - _ID_BLOCK, -1))
-        block = (
-            update(tables.sequences)
-            .where(tables.sequences.c.name == "ids")
-            .values(next=tables.sequences.c.next + _ID_BLOCK)
-            .returning(tables.sequences.c.next)
-        )
+    def _transaction(self, work: Callable[[Connection], None], *, alone: bool) -> None:
+        # Nobody else writes this file, so every transaction is alone.
         try:
-            with self._engine.begin() as connection:
-                first = connection.execute(block).scalar_one()
+            with self._engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+                work(connection)
         except DBAPIError as error:
-            raise StoreFault(f"the database gives no ids: {cast(Any, error).orig}") from error
-        return list(range(first - 1, first - _ID_BLOCK - 1, -1))
+            code = getattr(error.orig, "sqlite_errorcode", None)
+            if code is not None and code & 0xFF in _UNUSABLE:
+                raise StoreGoneError(f"the database cannot be written: {error.orig}") from error
+            raise
 
-    def check(self) -> str:
-        """The version of SQLite, and that the database answers."""
-        with self._engine.connect() as connection:
-            connection.execute(select(1)).one()
-            return ".".join(str(part) for part in cast(Any, connection.dialect).dbapi.sqlite_version_info)
+    def next_id(self) -> int:
+        return self._ids.next()
+
+    def _fetch_ids(self) -> int:
+        if self._path is None:
+            self._memory_ids += ids.BLOCK
+            return self._memory_ids - ids.BLOCK
+        with self._engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+            return ids.take(connection)
+
+    @property
+    def name(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
 
 
 def _prepare(connection: Any, _record: object) -> None:
@@ -150,10 +164,10 @@ def _prepare(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA busy_timeout=10000")
     cursor.execute("PRAGMA cache_size=-16000")
     cursor.close()
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
