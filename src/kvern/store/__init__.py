@@ -71,6 +71,10 @@ class Store(Protocol):
         """An id that was never given before, not even before a crash (contract 1.4). Raises `StoreFault`."""
         ...
 
+    def watch(self, on_group: Callable[[int, float, int], None]) -> None:
+        """Have `on_group` told of each group of `write` and `transact`: see `Journal.on_group`."""
+        ...
+
     @property
     def shared(self) -> bool:
         """Whether other services may work on the same database at the same time."""

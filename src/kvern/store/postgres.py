@@ -148,6 +148,10 @@ class PostgresStore:
     def transact(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         return asyncio.shield(self._journal.submit(work))
 
+    def watch(self, on_group: Callable[[int, float, int], None]) -> None:
+        """Have `on_group` told of each group that is written, see `Journal.on_group`."""
+        self._journal.on_group = on_group
+
     @property
     def shared(self) -> bool:
         return True
