@@ -222,10 +222,10 @@ def test_a_token_that_cannot_be_exchanged_makes_no_session(site: Site, how: str,
 
 def test_a_session_that_is_revoked_acts_no_more_at_once(site: Site) -> None:
     """Not the next call of its schedule, and not even the call that runs."""
+    function = site.api.ready(UNTIL_REFUSED)
     token = site.issuer.token("erin")
     schedule, session = site.scheduled(token)
     running = site.session(token)
-    function = site.api.ready(UNTIL_REFUSED)
     call = site.post(token, f"/functions/{function}/call", {"nonce": running["nonce"]}).json()
     path = f"/functions/{function}/calls/{call['id']}"
     until(lambda: site.api.get(f"{path}/logs").json()["items"], 60, "the handler acts")
