@@ -98,8 +98,11 @@ def routes(service: Service) -> list[Route]:
         Route("POST", "/functions/schedules/list",   READ,            schedules.ScheduleQuery,   s.filter),
         Route("POST", "/functions/schedules/byids",  READ,            base.Ids,                  s.by_ids),
         Route("POST", "/functions/schedules/delete", WRITE,           schedules.ScheduleIds,     s.delete),
+        Route("POST", "/functions/schedules/pause",  WRITE,           schedules.ScheduleIds,     s.pause),
+        Route("POST", "/functions/schedules/resume", WRITE,           schedules.ScheduleIds,     s.resume),
         Route("GET",  schedule,                      READ,            None,                      s.retrieve),
         Route("GET",  schedule + "/input_data",      READ,            None,                      s.input_data),
+        Route("GET",  schedule + "/ticks",           READ,            None,                      s.ticks),
 
         Route("GET",  "/function-apps",              READ,            None,                      a.apps),
         Route("POST", app,                           RUN,             calls.CallWrite,           a.run),

@@ -34,6 +34,10 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "Log entries seen already; they are left out. An addition to the contract.",
         "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999},
     },
+    "outcome": {
+        "description": "Only due times that ended so, or wait; several are joined by commas.",
+        "schema": {"type": "string", "pattern": "^(ran|late|skipped|queued)(,(ran|late|skipped|queued))*$"},
+    },
     "overwrite": {"description": "Replace the file of the same external id.", "schema": _TRUTH},
     "name": {"description": "Only files of this name.", "schema": {"type": "string"}},
     "externalIdPrefix": {

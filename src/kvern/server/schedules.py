@@ -12,6 +12,7 @@ from kvern.wire import schedules as wire
 class ScheduleRoutes:
     def __init__(self, service: Service) -> None:
         self._schedules = service.schedules
+        self._ledger = service.ledger
 
     @answers(base.Items[wire.Schedule], 201)
     async def create(self, ask: Ask[wire.ScheduleWrites]) -> Answer:
@@ -45,3 +46,21 @@ class ScheduleRoutes:
     @answers(wire.InputData)
     async def input_data(self, ask: Ask[None]) -> Answer:
         return Answer(self._schedules.input_data(ask.project, ask.number("schedule_id")))
+
+    @answers(base.Items[wire.Schedule])
+    async def pause(self, ask: Ask[wire.ScheduleIds]) -> Answer:
+        """Due times pass without a call until it is resumed."""
+        return Answer(base.list_body(await self._schedules.pause(ask.project, [item.id for item in ask.body.items])))
+
+    @answers(base.Items[wire.Schedule])
+    async def resume(self, ask: Ask[wire.ScheduleIds]) -> Answer:
+        return Answer(base.list_body(await self._schedules.resume(ask.project, [item.id for item in ask.body.items])))
+
+    @answers(base.Page[wire.Tick], 200, "limit", "cursor", "outcome")
+    async def ticks(self, ask: Ask[None]) -> Answer:
+        """Newest first: every due time that has passed, and how it ended."""
+        asked = ask.request.query_params
+        found, cursor = await self._ledger.page(
+            ask.project, ask.number("schedule_id"), asked.get("outcome"), ask.limit(100), asked.get("cursor")
+        )
+        return Answer(base.list_body(found, cursor))

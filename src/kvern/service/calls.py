@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable
 
 from sqlalchemy.exc import IntegrityError
@@ -120,28 +119,46 @@ class Calls:
             return await self._accept(record, function, None, data, None)
         return await self._accept(record, function, session.id, data, bound)
 
-    async def fire(self, function: LiveFunction, schedule: ScheduleRecord, due: int) -> None:
-        """Make the call of one due time of a schedule; one that cannot run is kept as Failed with the reason.
+    def due(self, function: LiveFunction, schedule: ScheduleRecord, due: int) -> LiveCall:
+        """The call of one due time of a schedule, made ahead of it: nothing is counted or kept."""
+        data = schedule.data if schedule.data is not None else b"{}"
+        return LiveCall(self._new_record(function, (schedule.id, due)), function, schedule.session_id, data)
 
-        Does nothing when that due time has its call already, or when the function is being deleted.
-        """
-        if function.deleted:
-            return
-        refusal: str | None = None
+    def refusal(self, function: LiveFunction) -> str | None:
+        """Why a call would be refused now; None when it would not."""
         try:
             self._admission.check(function)
         except BusyError as error:
-            refusal = error.message
-        if self._sessions.get(schedule.session_id) is None:
-            refusal = f"{await self._sessions.why_ended(schedule.session_id)}; create the schedule anew"
-        data = schedule.data if schedule.data is not None else b"{}"
-        record = self._new_record(function, (schedule.id, due))
-        with contextlib.suppress(IntegrityError):
-            if refusal is None:
-                await self._accept(record, function, schedule.session_id, data, None)
-                return
-            row = LiveCall(record, function, schedule.session_id, data).accept_row()
-            await self._store.write(calls.REFUSE, {**row, **refused(refusal, record.start_time)})
+            return error.message
+        return None
+
+    def has_worker(self, function: LiveFunction) -> bool:
+        """Whether a call would begin at once."""
+        return self._running.has_worker(function)
+
+    def admit(self, call: LiveCall, *, begun: bool) -> dict[str, object]:
+        """Start a call that was made by `due`, and count it; its row is to be kept, then comes `run` or `turn_away`."""
+        call.begun = begun
+        call.record.start_time = self._clock.now()
+        self._running.admit(call)
+        return call.accept_row()
+
+    def refuse(self, call: LiveCall, refusal: str) -> dict[str, object]:
+        """The row to keep of a call that was made by `due` and cannot run: Failed with the reason."""
+        call.record.start_time = self._clock.now()
+        return {**call.accept_row(), **refused(refusal, call.record.start_time)}
+
+    def run(self, call: LiveCall) -> None:
+        """Run a call that `admit` counted: its row is kept."""
+        self._running.run(call)
+
+    async def turn_away(self, call: LiveCall, error: BaseException) -> None:
+        """Forget a call that `admit` counted: its row was not kept, or it is not known whether it was."""
+        await self._running.turn_away(call, error, was_kept=not isinstance(error, IntegrityError))
+
+    def of_schedule(self, schedule_id: int) -> list[LiveCall]:
+        """The calls of a schedule that have not ended and that run here."""
+        return [call for call in self._running.everything() if call.record.schedule_id == schedule_id]
 
     def _new_record(self, function: LiveFunction, tick: tuple[int, int] | None = None) -> CallRecord:
         schedule_id, due = tick if tick is not None else (None, None)

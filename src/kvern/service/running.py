@@ -80,6 +80,24 @@ class Running:
         call.task = asyncio.create_task(work, name=f"call-{call.record.id}")
         await asyncio.shield(call.accepted)
 
+    def has_worker(self, function: LiveFunction) -> bool:
+        """Whether a call would begin at once."""
+        return function.revision is not None and self._engine.has_room(function.revision)
+
+    def admit(self, call: LiveCall) -> None:
+        """Count a call that somebody else keeps; `run` or `turn_away` follows."""
+        self._enter(call)
+
+    def run(self, call: LiveCall) -> None:
+        """Drive a call that was admitted, and is kept now."""
+        call.task = asyncio.create_task(self._accepted(call), name=f"call-{call.record.id}")
+
+    async def turn_away(self, call: LiveCall, error: BaseException, *, was_kept: bool) -> None:
+        """Forget a call that was admitted, and is not kept; `was_kept` when a part of it was, perhaps."""
+        if was_kept:
+            await self._disown(call, ends_session=False)
+        self._refuse(call, error)
+
     def resume(self, call: LiveCall) -> None:
         """Drive a call that an earlier run of the service accepted and did not begin."""
         call.accepted.set_result(None)
@@ -130,9 +148,8 @@ class Running:
             call.ended.set_result(None)
 
     async def _drive(self, call: LiveCall, bound: Awaitable[None] | None) -> None:
-        revision = call.function.revision
         # A call that finds a worker begins with the commit that accepts it, and needs no second one.
-        call.begun = revision is not None and self._engine.has_room(revision)
+        call.begun = self.has_worker(call.function)
         writes = [self._store.write(calls.ACCEPT, call.accept_row())]
         if bound is not None:
             writes.append(bound)
@@ -143,10 +160,16 @@ class Running:
                 raise faults[0]
         except BaseException as error:
             await self._disown(call, ends_session=bound is not None)
-            self._leave(call)
-            call.accepted.set_exception(error)
-            call.accepted.exception()  # whoever waits is told; when nobody does, it is no fault of the task
+            self._refuse(call, error)
             return
+        await self._accepted(call)
+
+    def _refuse(self, call: LiveCall, error: BaseException) -> None:
+        self._leave(call)
+        call.accepted.set_exception(error)
+        call.accepted.exception()  # whoever waits is told; when nobody does, it is no fault of the task
+
+    async def _accepted(self, call: LiveCall) -> None:
         call.function.record.last_called = call.record.start_time
         self._observer.accepted(call)
         call.accepted.set_result(None)

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
-import logging
-import re
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
+from dataclasses import fields
+from typing import cast
 
 import msgspec
-from cron_descriptor import (  # pyright: ignore[reportMissingTypeStubs]
-    CasingTypeEnum,
-    ExpressionDescriptor,
-    Options,
-)
-from cronsim import CronSim, CronSimError
+from sqlalchemy import Connection
 
 from kvern.service.calls import Calls
 from kvern.service.clock import Clock
+from kvern.service.cron import check_cron, check_zone, describe
+from kvern.service.firing import PAUSED, Firing
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.identity import Principal
+from kvern.service.missed import Missed
+from kvern.service.queued import Queued
 from kvern.service.ranges import in_range
 from kvern.service.sessions import Sessions
+from kvern.service.ticking import Ticker
 from kvern.settings import Settings
-from kvern.store import Store, StoreFault, schedules
+from kvern.store import Store, StoreFault, schedules, ticks
 from kvern.store.schedules import ScheduleRecord
 from kvern.wire import schedules as wire
 from kvern.wire.base import ByIdOrExternalId, page_size
@@ -35,11 +32,14 @@ from kvern.wire.errors import InvalidError, NotFoundError, TooLargeError, Unknow
 
 LIST_MOST = 10_000
 
-_log = logging.getLogger(__name__)
+_DAY = 86_400_000
 
 
 class Schedules:
-    """The schedules of a service, and the task that makes their calls when they are due."""
+    """The schedules of a service; when it leads, it makes their calls when they are due.
+
+    Of several services on one database one leads. The others know the schedules and change them.
+    """
 
     def __init__(
         self, store: Store, clock: Clock, functions: Functions, calls: Calls, sessions: Sessions, settings: Settings
@@ -47,67 +47,118 @@ class Schedules:
         self._store = store
         self._clock = clock
         self._functions = functions
-        self._calls = calls
         self._sessions = sessions
         self._settings = settings
         self._live: dict[int, ScheduleRecord] = {}
+        self._deleted: set[int] = set()
+        """Schedules that were deleted while they were being loaded."""
         self._arriving: list[tuple[str, LiveFunction]] = []
         """Project and function of schedules that are being written: they count before they are here."""
-        self._due: list[tuple[int, int]] = []
-        self._changed = asyncio.Event()
-        self._ticker: asyncio.Task[None] | None = None
-        self._firing: set[asyncio.Task[None]] = set()
+        self._queued = queued = Queued(calls, self._live)
+        self._firing = firing = Firing(
+            store,
+            clock,
+            functions,
+            calls,
+            sessions,
+            enqueue=queued.add,
+            waiting=queued.waiting,
+            unkept=lambda record, due, why: self._missed.account(record, due - 1, due, f"missed: {why}"),
+        )
+        queued.firing = firing
+        self._missed = Missed(store, clock, firing, int(settings.retention_days * _DAY), queued.add)
+        self._ticker = Ticker(clock, functions, calls, firing, self._missed, self._live)
+        self._turn = asyncio.Lock()
         functions.after_delete(self._drop_theirs)
+
+    @property
+    def busy(self) -> bool:
+        """Whether due times that have passed are being written."""
+        return self._firing.busy or self._missed.busy
 
     async def start(self) -> None:
         """Load all schedules, and fire them."""
         await self.lead()
 
     async def lead(self, grace: float = 0.0) -> None:
-        """Begin to fire; harmless when it does already.
+        """Begin to fire, after accounting for what was due since the ledger ends; harmless when it does already.
 
         Args:
             grace: seconds; due times that nobody fired and that are no longer ago than this are fired late, as when a
                 server takes over from one that died. What is longer ago was missed.
         """
-        if self._ticker is not None:
-            return
-        self._live.clear()
-        self._due.clear()
-        for record in await self._store.read(schedules.everything):
-            self._hold(record, self._clock.now() - int(grace * 1000))
-        self._ticker = asyncio.create_task(self._tick(), name="schedules")
+        async with self._turn:
+            if self._ticker.ticks:
+                return
+            await self._load()
+            for tick in await self._store.read(ticks.queued):
+                if tick.schedule_id in self._live:
+                    self._queued.add(tick)
+            self._ticker.start(int(grace * 1000))
 
     async def follow(self) -> None:
         """Stop firing; returns when no more is written. Harmless when it does not fire."""
-        tasks = [task for task in (self._ticker, *self._firing) if task is not None]
-        self._ticker = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with self._turn:
+            await self._ticker.stop()
+            await self._firing.settle()
+            await self._missed.stop()
+            await self._queued.stop()
 
     async def stop(self) -> None:
         await self.follow()
 
-    def _hold(self, record: ScheduleRecord, after: int) -> None:
-        self._live[record.id] = record
-        self._plan(record, after)
+    async def load(self) -> None:
+        """Know all schedules, without firing them: for a service that does not lead."""
+        async with self._turn:
+            await self._load()
 
-    def _plan(self, record: ScheduleRecord, after: int) -> None:
-        due = next_due(record.cron_expression, after)
-        if due is not None:
-            heapq.heappush(self._due, (due, record.id))
-            self._changed.set()
+    async def _load(self) -> None:
+        self._deleted.clear()
+        records = await self._store.read(schedules.everything)
+        there = {record.id for record in records}
+        for schedule_id in [one for one in self._live if one not in there]:
+            del self._live[schedule_id]
+        for record in records:
+            if record.id not in self._deleted:
+                self._live[record.id] = record
+
+    async def reload(self, ids: list[int]) -> None:
+        """Learn what another service changed: schedules that it made, paused, resumed or deleted."""
+        self._deleted.clear()
+        found = {record.id: record for record in await self._store.read(lambda c: schedules.several(c, ids))}
+        for schedule_id in ids:
+            record, known = found.get(schedule_id), self._live.get(schedule_id)
+            if record is None or schedule_id in self._deleted:
+                self._live.pop(schedule_id, None)
+                self._queued.drop(schedule_id)
+            elif known is None:
+                self._hold(record)
+            else:
+                self._take_over(known, record)
+
+    def _take_over(self, known: ScheduleRecord, record: ScheduleRecord) -> None:
+        if record.paused_time is not None:
+            self._queued.drop(record.id)
+        for field in fields(ScheduleRecord):
+            if field.name != "accounted_until":  # that is what this one writes
+                setattr(known, field.name, getattr(record, field.name))
+
+    def _hold(self, record: ScheduleRecord) -> None:
+        self._live[record.id] = record
+        if self._ticker.ticks:
+            self._ticker.plan(record, record.created_time)
 
     async def create(self, principal: Principal, wanted: wire.ScheduleWrite) -> wire.Schedule:
         """Keep a new schedule; its nonce is bound now.
 
         Raises:
-            InvalidError: the cron expression is not good, the function is unknown, there are too many schedules, or
-                the nonce cannot be bound.
+            InvalidError: the cron expression or the time zone is not good, the function is unknown, there are too many
+                schedules, or the nonce cannot be bound.
             TooLargeError: `data` is larger than a call takes.
         """
         check_cron(wanted.cron_expression)
+        if wanted.time_zone is not None:
+            check_zone(wanted.time_zone)
         size = len(wanted.input_data() or b"")
         most = self._settings.megabytes(self._settings.data_limit_mb)
         if size > most:
@@ -140,6 +191,7 @@ class Schedules:
     async def _keep(
         self, project: str, function: LiveFunction, wanted: wire.ScheduleWrite, session_id: int
     ) -> wire.Schedule:
+        now = self._clock.now()
         record = ScheduleRecord(
             id=self._store.next_id(),
             project=project,
@@ -150,13 +202,18 @@ class Schedules:
             cron_expression=wanted.cron_expression,
             data=wanted.input_data(),
             session_id=session_id,
-            created_time=self._clock.now(),
+            created_time=now,
+            time_zone=wanted.time_zone,
+            missed=wanted.missed,
+            missed_window=None if wanted.missed_window is None else wanted.missed_window * 1000,
+            overlap=wanted.overlap,
+            accounted_until=now,
         )
         if not function.deleted:
             await self._store.transact(lambda connection: schedules.add(connection, record))
         if function.deleted:  # meanwhile; what was just written goes with the function
             raise _unknown_function(wanted)
-        self._hold(record, record.created_time)
+        self._hold(record)
         return shown(record)
 
     def _check_room(self, project: str, function: LiveFunction) -> None:
@@ -225,60 +282,47 @@ class Schedules:
         await self._store.transact(lambda connection: schedules.remove(connection, ids))
         await self._drop([self._live[schedule_id] for schedule_id in set(ids) if schedule_id in self._live])
 
+    async def pause(self, project: str, ids: list[int]) -> list[wire.Schedule]:
+        """Have due times pass without a call until `resume`; those that wait are given up. All or none.
+
+        What is paused already stays paused since then. Raises `UnknownItemsError`.
+        """
+        self.several(project, ids, ignore_unknown=False)
+        now = self._clock.now()
+        pausing = [schedule_id for schedule_id in set(ids) if self._live[schedule_id].paused_time is None]
+
+        def work(connection: Connection) -> None:
+            schedules.pause(connection, pausing, now)
+            ticks.skip_queued(connection, pausing, PAUSED)
+
+        await self._store.transact(work)
+        for schedule_id in pausing:
+            self._queued.drop(schedule_id)
+        self._set_paused(pausing, now)
+        return self.several(project, ids, ignore_unknown=True)
+
+    async def resume(self, project: str, ids: list[int]) -> list[wire.Schedule]:
+        """Have schedules fire again, from their next due time on. All or none. Raises `UnknownItemsError`."""
+        self.several(project, ids, ignore_unknown=False)
+        await self._store.transact(lambda connection: schedules.pause(connection, ids, None))
+        self._set_paused(ids, None)
+        return self.several(project, ids, ignore_unknown=True)
+
+    def _set_paused(self, ids: list[int], moment: int | None) -> None:
+        for schedule_id in ids:
+            if schedule_id in self._live:
+                self._live[schedule_id].paused_time = moment
+
     async def _drop(self, records: list[ScheduleRecord]) -> None:
         for record in records:
             self._live.pop(record.id, None)
+            self._deleted.add(record.id)
+            self._queued.drop(record.id)
         await asyncio.gather(*(self._sessions.end(record.session_id, "CANCELLED") for record in records))
 
     async def _drop_theirs(self, functions: list[LiveFunction]) -> None:
         gone = {function.record.id for function in functions}
         await self._drop([record for record in self._live.values() if record.function_id in gone])
-
-    async def _tick(self) -> None:
-        while True:
-            self._changed.clear()
-            if not self._due:
-                await self._changed.wait()
-                continue
-            moment = self._due[0][0]
-            if moment > self._clock.now():
-                await self._until(moment)
-                continue
-            due, schedule_id = heapq.heappop(self._due)
-            record = self._live.get(schedule_id)
-            if record is not None:
-                self._fire(record, due)
-                self._plan(record, max(due, self._clock.now()))
-
-    async def _until(self, moment: int) -> None:
-        """Wait for a moment, or for a schedule that may be due before it."""
-        sleep = asyncio.ensure_future(self._clock.sleep_until(moment))
-        change = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait((sleep, change), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            change.cancel()
-
-    def _fire(self, record: ScheduleRecord, due: int) -> None:
-        try:
-            function = self._functions.get(record.project, record.function_id)
-        except NotFoundError:
-            return
-        if function.record.status != "Ready" or function.deleted:
-            _log.warning(
-                "schedule %s skips %s: function %s is %s", record.id, due, record.function_id, function.record.status
-            )
-            return
-        task = asyncio.create_task(self._call(function, record, due), name=f"fire-{record.id}")
-        self._firing.add(task)
-        task.add_done_callback(self._firing.discard)
-
-    async def _call(self, function: LiveFunction, record: ScheduleRecord, due: int) -> None:
-        try:
-            await self._calls.fire(function, record, due)
-        except StoreFault as error:
-            _log.error("schedule %s could not make its call of %s: %s", record.id, due, error)
 
 
 def _named(wanted: wire.ScheduleWrite) -> ByIdOrExternalId:
@@ -297,58 +341,14 @@ def shown(record: ScheduleRecord) -> wire.Schedule:
         name=record.name,
         created_time=record.created_time,
         cron_expression=record.cron_expression,
-        when=describe(record.cron_expression),
+        when=describe(record.cron_expression, record.time_zone),
         function_id=record.function_id,
         session_id=record.session_id,
         function_external_id=record.function_external_id,
         description=record.description,
+        time_zone=record.time_zone,
+        missed=cast("wire.Missed | None", record.missed),
+        missed_window=None if record.missed_window is None else record.missed_window // 1000,
+        overlap=cast("wire.Overlap | None", record.overlap),
+        paused_time=record.paused_time,
     )
-
-
-_VALUE = "(?:[0-9]{1,2}|[A-Za-z]{3})"
-_PART = rf"(?:\*|{_VALUE}(?:-{_VALUE})?)(?:/[0-9]{{1,2}})?"
-_FIELD = re.compile(rf"{_PART}(?:,{_PART})*")
-"""`*`, values, ranges and steps, in lists; what Quartz and others add is refused (contract 13.12)."""
-
-
-def check_cron(expression: str) -> None:
-    """Raises `InvalidError` unless it is five fields that cronsim understands and that come due at some time."""
-    fields = expression.split()
-    if len(fields) != 5:
-        raise InvalidError(
-            "Expected a cron expression of five fields (minute hour day-of-month month day-of-week), "
-            f"given {len(fields)} in {expression[:80]!r}"
-        )
-    for field in fields:
-        if not _FIELD.fullmatch(field):
-            raise InvalidError(
-                "Expected `*`, numbers, names, ranges, steps and lists of them in a cron expression, "
-                f"given {field[:40]!r}"
-            )
-    try:
-        CronSim(expression, datetime.now(UTC))
-    except CronSimError as error:
-        raise InvalidError(f"Expected a good cron expression, given {expression[:80]!r}: {error}") from error
-    if next_due(expression, 0) is None:
-        raise InvalidError(f"Expected a cron expression that comes due at some time, given {expression[:80]!r}")
-
-
-def next_due(expression: str, after: int) -> int | None:
-    """The first due time after a moment, both in ms since the epoch, in UTC; None when there is none in 50 years."""
-    try:
-        due = next(CronSim(expression, datetime.fromtimestamp(after / 1000, UTC)))
-    except StopIteration:
-        return None
-    return int(due.timestamp() * 1000)
-
-
-@lru_cache(maxsize=4096)
-def describe(expression: str) -> str:
-    """The rule as an English sentence, such as `At 08:00` (contract 11.6)."""
-    options = Options()
-    options.casing_type = CasingTypeEnum.Sentence
-    options.use_24hour_time_format = True
-    try:
-        return ExpressionDescriptor(expression, options).get_description()
-    except Exception:  # it is for display only: what the library cannot put into words is shown as it is
-        return expression

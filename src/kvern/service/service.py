@@ -40,9 +40,10 @@ from kvern.service.projects import Projects
 from kvern.service.readiness import Readiness
 from kvern.service.schedules import Schedules
 from kvern.service.sessions import Sessions
+from kvern.service.ticks import Ledger
 from kvern.service.uploads import Uploads
 from kvern.settings import Settings
-from kvern.store import Store, StoreFault, calls, files, sessions, uploads
+from kvern.store import Store, StoreFault, calls, files, sessions, ticks, uploads
 from kvern.store.blobs import Blobs
 from kvern.store.vault import Vault, write_private
 from kvern.wire.errors import UnauthenticatedError
@@ -128,6 +129,7 @@ class Service:
         self.calls = Calls(store, clock, engine, self.functions, self.sessions, self.issuer, settings, observer)
         self.history = History(store, self.functions, self.calls)
         self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
+        self.ledger = Ledger(store, self.schedules)
         self.master_key = MasterKey(store, vault, self.functions, self.sessions)
         logs = BuildLogs(settings.data_dir / "build-logs", clock.now)
         grace = settings.unused_build_hours * 3600
@@ -246,6 +248,8 @@ class Service:
         oldest_call = now - int(self.settings.retention_days * _DAY_MS)
         while await self._store.transact(lambda c: calls.forget_before(c, oldest_call, _TIDY_MOST)) == _TIDY_MOST:
             await asyncio.sleep(0.05)  # calls in flight go first
+        while await self._store.transact(lambda c: ticks.forget_before(c, oldest_call, _TIDY_MOST)) == _TIDY_MOST:
+            await asyncio.sleep(0.05)
         await self._store.transact(lambda c: sessions.forget_before(c, now - _DAY_MS, _TIDY_MOST))
         await self.uploads.forget_before(now - UPLOAD_MS)
         await self._store.transact(lambda c: files.forget_empty_before(c, now - UPLOAD_MS))

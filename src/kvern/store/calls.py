@@ -14,9 +14,6 @@ from kvern.wire.calls import CallFilter
 ACCEPT = insert(calls)
 """One accepted call; every column but those of its end."""
 
-REFUSE = insert(calls)
-"""A call that ended as it was accepted; with the columns of its end."""
-
 BEGIN = update(calls).where(calls.c.id == bindparam("call")).values(begun=True)
 """Just before a call that had to wait goes to a worker; `{"call": id}`."""
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
-from kvern.store.tables import schedules
+from kvern.store.tables import schedules, ticks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +42,27 @@ def everything(connection: Connection) -> list[ScheduleRecord]:
     return [ScheduleRecord(**cast(dict[str, Any], row)) for row in rows]
 
 
-def remove(connection: Connection, ids: Sequence[int]) -> None:
+def several(connection: Connection, ids: Sequence[int]) -> list[ScheduleRecord]:
+    """Those of `ids` that exist."""
+    found: list[ScheduleRecord] = []
     for start in range(0, len(ids), 500):
-        connection.execute(delete(schedules).where(schedules.c.id.in_(ids[start : start + 500])))
+        statement = select(schedules).where(schedules.c.id.in_(ids[start : start + 500]))
+        rows = connection.execute(statement).mappings()
+        found += [ScheduleRecord(**cast(dict[str, Any], row)) for row in rows]
+    return found
+
+
+def pause(connection: Connection, ids: Sequence[int], moment: int | None) -> None:
+    """Write since when (ms) schedules are paused; None when they are not."""
+    for start in range(0, len(ids), 500):
+        connection.execute(
+            update(schedules).where(schedules.c.id.in_(ids[start : start + 500])).values(paused_time=moment)
+        )
+
+
+def remove(connection: Connection, ids: Sequence[int]) -> None:
+    """Delete schedules; what waits of their ledgers goes with them, the rest when it is old enough."""
+    for start in range(0, len(ids), 500):
+        portion = ids[start : start + 500]
+        connection.execute(delete(ticks).where(ticks.c.schedule_id.in_(portion), ticks.c.outcome == "queued"))
+        connection.execute(delete(schedules).where(schedules.c.id.in_(portion)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,7 +101,8 @@ class Schedule(Resource):
     when: str = "Every minute"
     description: str | None = None
     data: Any = None
-    hidden = ("data",)
+    policies: dict[str, Any] = field(default_factory=dict)
+    hidden = ("data", "policies")
 
 
 @dataclass
@@ -136,7 +138,11 @@ class Twin:
         """Lines of every build's log; None for a service that keeps none."""
         self.refuse: Exception | None = None
         """What is raised instead of creating a function."""
+        self.ticks: dict[int, list[dict[str, Any]]] = {}
+        """The ledgers of schedules, newest first."""
+        self.page_most = 1000
         self.functions = self.files = self
+        self.iam = SimpleNamespace(sessions=SimpleNamespace(create=lambda: SimpleNamespace(nonce="a nonce")))
 
     @property
     def calls(self) -> _Calls:
@@ -147,7 +153,9 @@ class Twin:
         return _Schedules(self)
 
     def get(self, url: str, params: dict[str, Any] | None = None, headers: dict[str, Any] | None = None) -> Answer:
-        """What the service adds to the contract: figures of calls, locks, and the logs of builds."""
+        """What the service adds to the contract: figures of calls, locks, the logs of builds, the ledgers of schedules."""
+        if url.endswith("/ticks"):
+            return self._page_of_ticks(int(url.split("/")[3]), params or {})
         _, _, function_id, what, *rest = url.split("/")
         if what == "calls":
             return Answer(self.made_calls[int(rest[0])].dump())
@@ -163,11 +171,36 @@ class Twin:
         return Answer({"items": lines[seen:], "status": one.status})
 
     def post(self, url: str, json: dict[str, Any] | None = None) -> Answer:
+        if url.startswith("/functions/schedules"):
+            return self._post_schedules(url.rpartition("/")[2], (json or {})["items"])
         _, _, function_id, what = url.split("/", 3)
         assert (what, json) != ("", None)
         assert json is not None
         wanted = {"status": json["filter"].get("status"), "schedule_id": json["filter"].get("scheduleId")}
         return Answer({"items": self.calls.list(int(function_id), limit=json["limit"], **wanted).dump()})
+
+    def _post_schedules(self, verb: str, items: list[dict[str, Any]]) -> Answer:
+        if verb == "schedules":
+            given = {**items[0]}
+            assert given.pop("nonce") == "a nonce"
+            plain = {
+                "cron_expression": given.pop("cronExpression"),
+                "function_id": given.pop("functionId"),
+                "description": given.pop("description", None),
+            }
+            made = self.schedules.create(given.pop("name"), data=given.pop("data", None), policies=given, **plain)
+            return Answer({"items": [made.dump()]})
+        chosen = [self.made_schedules[item["id"]] for item in items]
+        for one in chosen:
+            one.policies["paused"] = verb == "pause"
+        return Answer({"items": [one.dump() for one in chosen]})
+
+    def _page_of_ticks(self, schedule_id: int, query: dict[str, Any]) -> Answer:
+        wanted = str(query.get("outcome", "ran,late,skipped,queued")).split(",")
+        found = [one for one in self.ticks[schedule_id] if one["outcome"] in wanted]
+        start = int(query.get("cursor", 0))
+        end = start + min(query["limit"], self.page_most)
+        return Answer({"items": found[start:end], **({"nextCursor": str(end)} if end < len(found) else {})})
 
     def add(self, name: str, external_id: str | None = None, **given: Any) -> Function:
         one = Function(next(self._ids), name, external_id, **given)

@@ -422,6 +422,52 @@ class TestSchedules:
         assert kvern("schedules", "delete", str(one)).code == 0
         assert list(twin.made_schedules) == [two]
 
+    def test_policies_are_sent_when_they_are_given(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump")
+        rule = ("* * * * *", "--function", "pump")
+        kvern("schedules", "create", "plain", *rule)
+        policies = ("--time-zone", "Europe/Oslo", "--missed", "last", "--missed-window", "60", "--overlap", "queue")
+        assert kvern("schedules", "create", "careful", *rule, *policies).code == 0
+        plain, careful = twin.made_schedules.values()
+        assert plain.policies == {}
+        assert careful.policies == {"timeZone": "Europe/Oslo", "missed": "last", "missedWindow": 60, "overlap": "queue"}
+        assert kvern("schedules", "create", "odd", *rule, "--overlap", "maybe").code == 2
+
+    def test_several_are_paused_and_resumed(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump")
+        for name in ("one", "two"):
+            kvern("schedules", "create", name, "* * * * *", "--function", "pump")
+        one, two = twin.made_schedules.values()
+
+        assert kvern("schedules", "pause", "one", str(two.id), "one").out == "one is paused\ntwo is paused\n"
+        assert kvern("schedules", "resume", "one").out == "one is resumed\n"
+        assert (one.policies, two.policies) == ({"paused": False}, {"paused": True})
+        for verb in ("pause", "resume"):
+            assert kvern("schedules", verb).code == 2
+            assert "no schedule" in kvern("schedules", verb, "three").err
+
+    def test_how_its_times_ended(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump")
+        kvern("schedules", "create", "often", "* * * * *", "--function", "pump")
+        (schedule,) = twin.made_schedules
+        twin.ticks[schedule] = []
+        assert "No time of often has passed" in kvern("schedules", "ticks", "often").err
+
+        twin.page_most = 1
+        twin.ticks[schedule] = [
+            {"dueTime": 180_000, "outcome": "queued", "reason": "call 7 still ran"},
+            {"dueTime": 120_000, "outcome": "skipped", "reason": "the schedule is paused"},
+            {"dueTime": 60_000, "outcome": "ran", "firedTime": 60_004, "callId": 7},
+        ]
+        _, queued, skipped, ran = kvern("schedules", "ticks", "often").out.splitlines()
+        assert queued.split()[2:] == ["queued", "-", "-", "call", "7", "still", "ran"]
+        assert skipped.endswith("the schedule is paused")
+        assert ran.split()[2:] == ["ran", "4", "ms", "7"]
+        chosen = kvern("schedules", "ticks", "often", "--outcome", "ran", "queued", "--json")
+        assert [one["outcome"] for one in json.loads(chosen.out)] == ["queued", "ran"]
+        assert len(json.loads(kvern("schedules", "ticks", "often", "--limit", "2", "--json").out)) == 2
+        assert kvern("schedules", "ticks", "often", "--limit", "0").code == 2
+
 
 class TestBuilds:
     def test_the_lock_can_be_installed_elsewhere(self, twin: Twin, kvern: Kvern) -> None:

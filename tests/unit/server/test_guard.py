@@ -230,6 +230,8 @@ BODIES: dict[str, Any] = {
     },
     "/functions/schedules/byids": lambda n, x: {"items": [{"id": n("schedule")}]},
     "/functions/schedules/delete": lambda n, x: {"items": [{"id": n("schedule")}]},
+    "/functions/schedules/pause": lambda n, x: {"items": [{"id": n("schedule")}]},
+    "/functions/schedules/resume": lambda n, x: {"items": [{"id": n("schedule")}]},
     "/sessions/byids": lambda n, x: {"items": [{"id": n("session")}]},
     "/sessions/revoke": lambda n, x: {"items": [{"id": n("session")}]},
     "/files/byids": lambda n, x: {"items": [{"id": n("file")}, {"externalId": x}]},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.fakes import PROJECT, Plant, plant, returned, until
 
+from kvern.service.firing import Due
 from kvern.store import StoreFault, schedules
 from kvern.wire import functions as wire
 from kvern.wire.base import ByIdOrExternalId, TimeRange
@@ -382,7 +383,7 @@ async def test_a_schedule_that_fires_while_its_function_is_deleted_makes_no_call
     with p.store.closed():
         deleting = asyncio.create_task(delete(p, by_id(function.record.id)))
         await until(lambda: function.deleted)
-        await p.service.calls.fire(function, schedule, p.clock.now())
+        p.service.schedules._firing.fire([Due(schedule, p.clock.now())], None)
     await deleting
     assert p.engine.orders == []
     assert function.running == 0

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tests.unit.fakes import PROJECT, Plant, plant, returned, until
 
 from kvern.service.calls import Calls
+from kvern.service.cron import check_cron, describe, next_due
+from kvern.service.firing import Due
 from kvern.service.functions import LiveFunction
-from kvern.service.schedules import check_cron, describe, next_due
 from kvern.store import StoreFault
 from kvern.store.calls import CallRecord
 from kvern.wire import schedules as wire
@@ -46,7 +47,7 @@ def due_times(expression: str, after: str, count: int) -> list[str]:
 async def turned(p: Plant, milliseconds: int) -> None:
     """Turn the clock, and wait until every call that came due has ended."""
     await p.clock.advance(milliseconds)
-    await until(lambda: not p.service.schedules._firing)
+    await until(lambda: not p.service.schedules.busy)
     await until(lambda: all(function.running == 0 for function in p.service.functions.everything()))
 
 
@@ -451,8 +452,9 @@ async def test_a_due_time_makes_its_call_once_however_often_it_is_fired(p: Plant
     shown = await p.schedule(function, "0 0 1 1 *")
     record = p.service.schedules.get(PROJECT, shown.id)
     due = at("2027-01-01 00:00")
-    await asyncio.gather(*(p.service.calls.fire(function, record, due) for _ in range(5)))
-    await until(lambda: function.running == 0)
+    for _ in range(5):
+        p.service.schedules._firing.fire([Due(record, due)], None)
+    await until(lambda: not p.service.schedules.busy and function.running == 0)
     assert ticks(await p.calls_of(function)) == [due]
     assert len(p.engine.orders) == 1
 
@@ -465,7 +467,7 @@ async def test_a_call_that_cannot_run_is_kept_as_failed_with_the_reason(tmp_path
         await p.call(function)
         shown = await p.schedule(function, "0 * * * *")
         await p.clock.advance(HOUR)
-        await until(lambda: not p.service.schedules._firing)
+        await until(lambda: not p.service.schedules.busy)
         *_, record = await p.calls_of(function)
         assert (record.status, record.schedule_id) == ("Failed", shown.id)
         assert record.scheduled_time == record.end_time == at("2026-01-01 13:00")
@@ -518,29 +520,38 @@ async def test_schedules_are_there_after_a_crash(p: Plant, function: LiveFunctio
     assert ticks(await p.calls_of(p.service.functions.get(PROJECT, function.record.id))) == [at("2026-01-01 13:00")]
 
 
-async def test_a_store_that_refuses_one_firing_does_not_stop_the_next(p: Plant, function: LiveFunction) -> None:
-    await p.schedule(function, "0 * * * *")
+async def test_a_store_that_refuses_one_firing_does_not_stop_the_next(
+    p: Plant, function: LiveFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvern.service.missed._RETRY", 0.001)
+    shown = await p.schedule(function, "0 * * * *")
     p.store.refusing = True
     await p.clock.advance(HOUR)
-    await until(lambda: not p.service.schedules._firing)
+    await until(lambda: p.store.refused > 2)
     p.store.refusing = False
     await turned(p, HOUR)
     assert ticks(await p.calls_of(function)) == [at("2026-01-01 14:00")]
+    found, _ = await p.service.ledger.page(PROJECT, shown.id, None, 100, None)
+    assert [(one.due_time, one.outcome) for one in found] == [
+        (at("2026-01-01 14:00"), "ran"),
+        (at("2026-01-01 13:00"), "skipped"),
+    ]
+    assert "disk is full" in (found[1].reason or "")
 
 
 async def test_a_fault_while_firing_does_not_stop_the_others(
     p: Plant, function: LiveFunction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await p.schedule(function, "0 * * * *")
-    fire: Callable[..., Any] = Calls.fire
+    admit: Callable[..., Any] = Calls.admit
 
-    async def faulty(*_: object) -> None:
+    def faulty(*_: object, **__: object) -> None:
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(Calls, "fire", faulty)
+    monkeypatch.setattr(Calls, "admit", faulty)
     await p.clock.advance(HOUR)
-    await until(lambda: not p.service.schedules._firing)
-    monkeypatch.setattr(Calls, "fire", fire)
+    await until(lambda: not p.service.schedules.busy)
+    monkeypatch.setattr(Calls, "admit", admit)
     await turned(p, HOUR)
     assert ticks(await p.calls_of(function)) == [at("2026-01-01 14:00")]
 
