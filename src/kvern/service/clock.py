@@ -18,7 +18,7 @@ class Clock(Protocol):
         """Wait until `now()` is at least `moment` (ms since the epoch), or until soon after the clock was set."""
         ...
 
-    def jump(self) -> int:
+    def was_set(self) -> int:
         """By how many ms the clock was set since this was asked last; 0 when it was not. Less than a second counts as
         running, for clocks are kept right in small steps."""
         ...
@@ -45,7 +45,7 @@ class RealClock:
             await asyncio.sleep(min(left / 1000, self._LONGEST))
             self._notice()
 
-    def jump(self) -> int:
+    def was_set(self) -> int:
         self._notice()
         jumped, self._jumped = self._jumped, 0
         return jumped
@@ -62,7 +62,7 @@ class RealClock:
 
 
 class FakeClock:
-    """A clock that stands still until `advance` turns it, or `set_by` sets it."""
+    """A clock that stands still until `advance` turns it, or `jump` sets it."""
 
     def __init__(self, now: int = 1_700_000_000_000) -> None:
         self._now = now
@@ -78,20 +78,9 @@ class FakeClock:
             self._sleepers.append((moment, sleeper))
             await sleeper
 
-    def jump(self) -> int:
+    def was_set(self) -> int:
         jumped, self._jumped = self._jumped, 0
         return jumped
-
-    async def set_by(self, milliseconds: int) -> None:
-        """Set the clock forward or back, without that time passes."""
-        await _others()
-        self._now += milliseconds
-        self._jumped += milliseconds
-        sleepers, self._sleepers = self._sleepers, []
-        for _, sleeper in sleepers:
-            if not sleeper.done():
-                sleeper.set_result(None)
-        await _others()
 
     async def advance(self, milliseconds: int) -> None:
         """Turn the clock, stopping at every moment that someone sleeps for, in order."""
@@ -106,8 +95,13 @@ class FakeClock:
         self._now = end
 
     def jump(self, milliseconds: int) -> None:
-        """Set the clock, as an operator does: who sleeps is not woken by the moments that lie between."""
+        """Set the clock forward or back, as an operator does: who sleeps is woken once, whatever lies between."""
         self._now += milliseconds
+        self._jumped += milliseconds
+        sleepers, self._sleepers = self._sleepers, []
+        for _, sleeper in sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
 
 
 async def _others() -> None:

@@ -83,7 +83,7 @@ class Ticker:
         Args:
             grace: ms; what was due no longer ago is fired late, whatever the schedule says of missed due times.
         """
-        self._clock.jump()  # what was before is no news
+        self._clock.was_set()  # what was before is no news
         known = self._clock.now() - grace
         for record in self._records.values():
             accounted = record.accounted_until
@@ -145,7 +145,7 @@ class Ticker:
             await self._until(moment)
 
     def _look_at_the_clock(self) -> None:
-        jumped = self._clock.jump()
+        jumped = self._clock.was_set()
         now = self._clock.now()
         if jumped > 0:
             self._set = (now, f"the clock was set forward by {span(jumped)}")

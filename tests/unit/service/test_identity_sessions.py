@@ -55,7 +55,7 @@ class Site:
     async def next_call(self, function: LiveFunction) -> CallRecord:
         before = len(await self.p.calls_of(function))
         await self.p.clock.advance(HOUR)
-        await until(lambda: not self.p.service.schedules._firing)
+        await until(lambda: not self.p.service.schedules.busy)
         await until(lambda: function.running == 0)
         calls = await self.p.calls_of(function)
         assert len(calls) == before + 1
