@@ -184,7 +184,7 @@ class Driver:
         except BrokenPipeError:
             pass
         line = self._process.stdout.readline()
-        if not line:
+        if not line.endswith("}\n"):
             self._said.seek(0)
             raise RuntimeError(f"{Path(self._process.args[1]).name} failed: {self._said.read().strip()[-800:]}")  # pyright: ignore
         told = json.loads(line)

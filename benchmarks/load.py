@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import sys
 import time
@@ -106,9 +107,11 @@ async def carry_out(order: dict[str, Any]) -> dict[str, Any]:
         took = await closed(caller, order["concurrency"], order["seconds"])
     whole = time.perf_counter() - begun
     caller.close()
-    return {"took": took, "whole": whole}
+    return {"took": [round(seconds, 7) for seconds in took], "whole": whole}
 
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        print(json.dumps(uvloop.run(carry_out(json.loads(line)))), flush=True)
+        answer = json.dumps(uvloop.run(carry_out(json.loads(line))))
+        os.set_blocking(1, True)
+        print(answer, flush=True)

@@ -33,7 +33,7 @@ from kvern.store.direct import Direct
 _log = logging.getLogger(__name__)
 
 _GROUP = 500
-"""Most entries of one transaction: bounds how long the first of them waits."""
+"""Entries from which on a transaction takes no more: bounds how long the first of them waits."""
 
 
 class Transaction(Protocol):
@@ -74,7 +74,9 @@ class Journal:
     def __init__(self, transaction: Transaction, direct: Direct | None = None) -> None:
         self._transaction = transaction
         self._direct = direct
-        self._waiting: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._entered: list[_Entry] = []
+        """What this turn of the event loop has entered: the writer is woken once for all of it, which costs enough."""
+        self._waiting: queue.SimpleQueue[list[_Entry] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="kvern-journal", daemon=True)
         self._stopped = False
         self.fence: Callable[[Connection], None] | None = None
@@ -89,6 +91,7 @@ class Journal:
         """Commit what waits and end the thread."""
         if not self._stopped:
             self._stopped = True
+            self._hand_over()
             self._waiting.put(None)
             self._thread.join()
 
@@ -108,8 +111,16 @@ class Journal:
         if self._stopped:
             entry.future.set_exception(StoreFault("the store is closed"))
         else:
-            self._waiting.put(entry)
+            loop = entry.future.get_loop()
+            if not self._entered or self._entered[-1].future.get_loop() is not loop:
+                loop.call_soon(self._hand_over)
+            self._entered.append(entry)
         return entry.future
+
+    def _hand_over(self) -> None:
+        entered, self._entered = self._entered, []
+        if entered:
+            self._waiting.put(entered)
 
     def _run(self) -> None:
         while True:
@@ -126,19 +137,17 @@ class Journal:
 
     def _take(self) -> tuple[list[_Entry], bool]:
         """All that waits now, at least one; True when the journal was told to stop."""
-        first = self._waiting.get()
-        if first is None:
-            return [], True
-        group = [first]
-        while len(group) < _GROUP:
+        group: list[_Entry] = []
+        entered = self._waiting.get()
+        while entered is not None:
+            group += entered
+            if len(group) >= _GROUP:
+                return group, False
             try:
-                entry = self._waiting.get_nowait()
+                entered = self._waiting.get_nowait()
             except queue.Empty:
-                break
-            if entry is None:
-                return group, True
-            group.append(entry)
-        return group, False
+                return group, False
+        return group, True
 
     def _commit(self, group: list[_Entry]) -> None:
         if not self._written_directly(group):

@@ -98,7 +98,7 @@ class SqliteStore:
         self._journal.on_group = on_group
 
     def write(self, statement: UpdateBase, row: Mapping[str, Any]) -> Awaitable[None]:
-        return asyncio.shield(self._journal.append(statement, row))
+        return self._journal.append(statement, row)  # who stops waiting cancels the future, not the write
 
     def transact(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         return asyncio.shield(self._journal.submit(work))

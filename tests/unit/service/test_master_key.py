@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
-from tests.unit.fakes import PROJECT, Plant, plant
+from tests.unit.fakes import PROJECT, Plant, plant, until
 
 from kvern.service.functions import LiveFunction
 from kvern.store import StoreFault
@@ -84,7 +84,7 @@ async def test_a_lost_master_key_costs_the_functions_whose_secrets_it_sealed(p: 
     await p.service.stop(drain=0)
     (p.settings.data_dir / "keys" / "master.key").write_text(fresh())
     await p._anew(without_lost_secrets=True)
-    assert p.service.functions.get(PROJECT, function.record.id).record.status == "Failed"
+    await until(lambda: p.service.functions.get(PROJECT, function.record.id).record.status == "Failed")
     other = await p.function(secrets={"word": "sesame"})
     assert opened(p, other) == {"word": "sesame"}
 
