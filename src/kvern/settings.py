@@ -72,7 +72,9 @@ class Settings:
         unused_build_hours: for how long the packages of deleted functions are kept for the next deploy, in hours.
         lock_minutes: for how long the resolution of the same requirements is used again, in minutes.
         drain_seconds: how long a service that was told to stop waits for running calls, in seconds.
-        retention_days: days for which calls, their logs and responses are kept.
+        retention_days: days for which calls, their logs and responses, and the ledger of schedules are kept.
+        retention_gb: when the database holds more than this, the oldest calls that ended go before their time, in GB;
+            0 = never. With SQLite.
         log_level: what the service writes to its own log.
         log_format: `text` for people, or `json`: one object a line.
         access_log: whether each answer gets a line in that log.
@@ -123,6 +125,7 @@ class Settings:
     lock_minutes: float = 10
     drain_seconds: float = 10
     retention_days: float = 90
+    retention_gb: float = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     access_log: bool = False

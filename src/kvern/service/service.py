@@ -38,12 +38,13 @@ from kvern.service.oidc_sessions import OidcSessions
 from kvern.service.oidc_tokens import TokenEndpoint
 from kvern.service.projects import Projects
 from kvern.service.readiness import Readiness
+from kvern.service.retention import Retention
 from kvern.service.schedules import Schedules
 from kvern.service.sessions import Sessions
 from kvern.service.ticks import Ledger
 from kvern.service.uploads import Uploads
 from kvern.settings import Settings
-from kvern.store import Store, StoreFault, calls, files, sessions, ticks, uploads
+from kvern.store import Store, StoreFault, files, sessions, uploads
 from kvern.store.blobs import Blobs
 from kvern.store.vault import Vault, write_private
 from kvern.wire.errors import UnauthenticatedError
@@ -135,6 +136,7 @@ class Service:
         grace = settings.unused_build_hours * 3600
         self.deployments = Deployments(self.functions, blobs, builder, engine, logs, grace, observer)
         self.metrics.reading(self._read_figures)
+        self.retention = Retention(store, clock, settings, self.metrics)
         self._tidier: asyncio.Task[None] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
@@ -245,11 +247,7 @@ class Service:
                 _log.error("tidying up did not work, trying again later: %s", error)
 
     async def _forget(self, now: int) -> None:
-        oldest_call = now - int(self.settings.retention_days * _DAY_MS)
-        while await self._store.transact(lambda c: calls.forget_before(c, oldest_call, _TIDY_MOST)) == _TIDY_MOST:
-            await asyncio.sleep(0.05)  # calls in flight go first
-        while await self._store.transact(lambda c: ticks.forget_before(c, oldest_call, _TIDY_MOST)) == _TIDY_MOST:
-            await asyncio.sleep(0.05)
+        await self.retention.sweep(now)
         await self._store.transact(lambda c: sessions.forget_before(c, now - _DAY_MS, _TIDY_MOST))
         await self.uploads.forget_before(now - UPLOAD_MS)
         await self._store.transact(lambda c: files.forget_empty_before(c, now - UPLOAD_MS))

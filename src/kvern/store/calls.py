@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, Unpack, cast
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, tuple_, update
 
 from kvern.store.tables import NOT_COMPLETED, call_logs, calls
 from kvern.wire.calls import CallFilter
@@ -192,13 +192,3 @@ def unfinished(connection: Connection) -> list[UnfinishedCall]:
         left.append(UnfinishedCall(record=CallRecord(**values), **rest))
     left.sort(key=lambda call: call.record.id)  # in SQL it would lead to a scan of all calls by id
     return left
-
-
-def forget_before(connection: Connection, moment: int, most: int) -> int:
-    """Delete up to `most` ended calls that started before `moment` (ms); how many they were."""
-    old = select(calls.c.id).where(calls.c.start_time < moment, calls.c.status != "Running").limit(most)
-    ids = [row[0] for row in connection.execute(old)]
-    if ids:
-        connection.execute(delete(call_logs).where(call_logs.c.call_id.in_(ids)))
-        connection.execute(delete(calls).where(calls.c.id.in_(ids)))
-    return len(ids)

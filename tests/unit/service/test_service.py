@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from tests.unit.fakes import BASE_URL, PROJECT, Plant, plant, until
 
 from kvern.engine import LogLine
+from kvern.service import retention
 from kvern.service import service as whole
 from kvern.service.clients import Credentials
 from kvern.service.links import UPLOAD_MS
@@ -126,7 +127,7 @@ async def test_calls_are_kept_for_as_long_as_the_setting_says(tmp_path: Path) ->
 
 
 async def test_old_calls_are_forgotten_in_small_steps(p: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "_TIDY_MOST", 2)
+    monkeypatch.setattr(retention, "STEP_ROWS", 2)
     function = await p.function()
     for _ in range(5):
         await p.ended(function)
