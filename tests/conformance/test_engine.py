@@ -1169,6 +1169,27 @@ async def test_a_prepared_function_has_a_warm_worker(bench: Bench) -> None:
         assert (await bench.call(function)).value == pid
 
 
+async def test_a_started_box_waits_for_the_next_revision_of_the_environment(bench: Bench, tmp_path: Path) -> None:
+    engine = LocalEngine(bench.sandbox, tmp_path / "spares", Terms(max_workers=2), spare_box=60)
+    await engine.start()
+    other = Bench(engine, bench.environment, tmp_path, bench.sandbox, count(500))
+    source = (
+        "import os, near.by\ndef handle(data): return [near.by.WORD, sorted(os.listdir(os.path.dirname(__file__)))]"
+    )
+    functions = [other.function(source, files={"near/by.py": f"WORD = {n}", f"{n}.txt": ""}) for n in range(3)]
+    for number, function in enumerate(functions):
+        await engine.prepare(function)
+        if bench.sandbox.is_boundary:  # those that have become hosts, and the one that waits
+            await until(lambda n=number: len(list((tmp_path / "spares").glob("spare-*"))) == n + 1)
+        word, names = (await other.call(function)).value
+        assert (word, [name for name in names if "__" not in name]) == (number, [f"{number}.txt", "handler.py", "near"])
+    first = functions[0].function_id
+    await engine.retire(first)
+    assert (await other.call(functions[2])).value[0] == 2
+    await engine.stop()
+    assert not list((tmp_path / "spares").iterdir())
+
+
 async def test_calls_at_once_get_workers_of_their_own_up_to_the_limit(bench: Bench) -> None:
     function = bench.function("import os, time\ndef handle(data): time.sleep(0.2); return os.getpid()")
     results = await asyncio.gather(*(bench.call(function) for _ in range(8)))
@@ -1744,7 +1765,7 @@ async def test_without_network_there_is_a_loopback_and_nothing_else(boxed: Bench
     await engine.stop()
 
 
-ASK = """
+REACH = """
     import os, socket, urllib.error, urllib.request
     def asked(url):
         try:
@@ -1784,7 +1805,7 @@ async def egress(boxed: Bench, code: str, port: int, *listed: str, own: list[str
     )
     await engine.start()
     bench = Bench(engine, boxed.environment, boxed.folder, boxed.sandbox, boxed.numbers)
-    value = (await bench.call(bench.function(ASK, egress=own), {"code": textwrap.dedent(code), "port": port})).value
+    value = (await bench.call(bench.function(REACH, egress=own), {"code": textwrap.dedent(code), "port": port})).value
     await engine.stop()
     return value
 

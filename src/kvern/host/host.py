@@ -15,9 +15,10 @@ from kvern.host.call import HandlerError, Order, Outcome, Verdict
 from kvern.host.egress import Egress
 from kvern.host.limits import Limits
 from kvern.host.lines import Lines
+from kvern.host.spares import Spares
 from kvern.host.turns import Turns
 from kvern.host.worker import NotLoadedError, Worker
-from kvern.host.zygote import BoxDiedError, BoxError, SpoiledError, Zygote
+from kvern.host.zygote import BoxDiedError, BoxError, SpoiledError, Task, Zygote
 from kvern.sandbox import Sandbox
 
 DEATHS = 3
@@ -89,6 +90,7 @@ class Host:
         left: packages that its zygote must leave to the workers, and why; grows as they are found out.
         turns: of the calls of all hosts.
         egress: what its box may reach by way of a gateway; None when the network is open to it, or closed.
+        spares: boxes that were started before they were needed.
 
     `name` is short, and no other host's. Kept for the engine: `last_used` (the loop's time), `uses` (calls), `worth`
     (see `worth.py`), `size` (bytes, as of `measured`).
@@ -102,6 +104,7 @@ class Host:
     left: dict[str, str]
     turns: Turns
     egress: Egress | None = None
+    spares: Spares | None = None
     name: str = field(default_factory=lambda: os.urandom(4).hex())
     last_used: float = 0.0
     uses: int = 0
@@ -381,19 +384,7 @@ class Host:
     async def _ready_zygote(self) -> Zygote:
         while True:
             if self._zygote is None:
-                self._zygote = Zygote(
-                    self.name,
-                    self.sandbox,
-                    self.revision,
-                    self.limits,
-                    self.folder / f"{self.revision.id}-{os.urandom(4).hex()}",
-                    self.left,
-                    self.egress,
-                    self.terms.load_timeout,
-                    self._on_exit,
-                    self._on_unforked,
-                    self._on_box_death,
-                )
+                self._zygote = self._new_zygote()
             zygote = self._zygote
             try:
                 await zygote.ready()
@@ -402,6 +393,23 @@ class Host:
                     raise
             else:
                 return zygote
+
+    def _new_zygote(self) -> Zygote:
+        task = Task(
+            self.name,
+            self.revision,
+            self.left,
+            self.terms.load_timeout,
+            self._on_exit,
+            self._on_unforked,
+            self._on_box_death,
+        )
+        environment = self.revision.environment
+        spare = self.spares.take(environment) if self.spares is not None and self.egress is None else None
+        folder = self.folder / f"{self.revision.id}-{os.urandom(4).hex()}"
+        zygote = spare or Zygote(self.sandbox, environment, self.limits, folder, self.revision.code, self.egress)
+        zygote.adopt(task)
+        return zygote
 
     def _on_exit(self, number: int, status: int, cpu: float, peak: int) -> None:
         worker = self._workers.get(number)

@@ -12,7 +12,8 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 
 import kvern.runner
@@ -20,7 +21,7 @@ from kvern.build.revision import Environment, Revision
 from kvern.host import processes, users
 from kvern.host.egress import Egress
 from kvern.host.gateway import Gateway
-from kvern.host.limits import Limits
+from kvern.host.limits import Limits, Seat
 from kvern.sandbox import Box, Mount, Sandbox
 
 MARK = "KVERN_BOX"
@@ -55,17 +56,14 @@ class SpoiledError(BoxError):
     """The box died of a package that no zygote can have. It is noted; another zygote can be started."""
 
 
-class Zygote:
-    """A running box with a zygote in it.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a zygote is for.
 
     Args:
         host: the name of its host.
-        sandbox: what makes the box.
-        revision: whose code it shows.
-        limits: hold the zygote itself, which loads the function's packages.
-        folder: for the temporary files of a plain box; made here, removed when the box is dead.
+        revision: whose workers it forks.
         left: packages that are left to the workers, and why; what is found out is added.
-        egress: what it may reach by way of a `Gateway`; None when the network is open to it, or closed.
         load_timeout: seconds that loading the packages may take.
         on_exit: told the number of each worker that died while the box lived, its wait status, CPU seconds and most
             memory in bytes.
@@ -73,34 +71,48 @@ class Zygote:
         on_death: told that the box is dead, and all that was in it, with the reason in words.
     """
 
+    host: str
+    revision: Revision
+    left: dict[str, str]
+    load_timeout: float
+    on_exit: Callable[[int, int, float, int], None]
+    on_unforked: Callable[[int, str], None]
+    on_death: Callable[[str], None]
+
+
+class Zygote:
+    """A running box with a zygote in it: an interpreter that waits, until `adopt` tells which revision it is for.
+
+    Args:
+        sandbox: what makes the box.
+        environment: its interpreter and packages.
+        limits: hold the zygote itself, which loads the function's packages.
+        folder: for the temporary files of a plain box, or the code of one that is told it later; made here, removed
+            when the box is dead.
+        code: the bundle that it shows; None for one that is told later, for which the sandbox must be a boundary.
+        egress: what it may reach by way of a `Gateway`; None when the network is open to it, or closed.
+    """
+
     def __init__(
         self,
-        host: str,
         sandbox: Sandbox,
-        revision: Revision,
+        environment: Environment,
         limits: Limits,
         folder: Path,
-        left: dict[str, str],
+        code: Path | None,
         egress: Egress | None,
-        load_timeout: float,
-        on_exit: Callable[[int, int, float, int], None],
-        on_unforked: Callable[[int, str], None],
-        on_death: Callable[[str], None],
     ) -> None:
         self._sandbox = sandbox
-        self._revision = revision
         self._limits = limits
         self._folder = folder
-        self._left = left
-        self._load_timeout = load_timeout
-        self._on_exit = on_exit
-        self._on_unforked = on_unforked
-        self._on_death = on_death
+        self._task: Task | None = None
+        self._seat: Seat | None = None
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._begun = self._loop.time()
+        self._up: asyncio.Future[None] = self._loop.create_future()
+        self._began = self._loop.time()
         self._pid = 0
         self._loading = ""
         self._why = ""
@@ -114,17 +126,24 @@ class Zygote:
             )
         self._gateway = Gateway(egress) if egress is not None else None
         places = self._gateway.places() if self._gateway is not None else []
-        code = Mount(revision.code, "/kvern/code")
-        environment = Mount(revision.environment.path, "/kvern/environment")
+        if code is None:
+            code = folder / "code"
+            code.mkdir(parents=True)
+            code.chmod(0o755)
+            self._slot: Path | None = code
+        else:
+            self._slot = None
+        shown = Mount(code, "/kvern/code")
+        packages = Mount(environment.path, "/kvern/environment")
         runner = Mount(Path(kvern.runner.__path__[0]), "/kvern/runner")
-        mounts = [code, environment, runner, *_interpreter(revision.environment)]
-        self.code = sandbox.inside(code)
+        mounts = [shown, packages, runner, *_interpreter(environment)]
+        self.code = sandbox.inside(shown)
         self.user = users.take(sandbox.users, mounts)
         temporary = "/tmp"
         if not sandbox.is_boundary:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = str(self._folder)
-        home = sandbox.inside(environment)
+        home = sandbox.inside(packages)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -154,7 +173,6 @@ class Zygote:
             user=self.user,
         )
         self._mark = box.env[MARK]
-        self._seat = limits.seat(revision.memory, revision.cpu, host)
         try:
             # On the event loop's thread, not in an executor's: the box dies with the thread that started it.
             self._process = subprocess.Popen(
@@ -170,7 +188,6 @@ class Zygote:
         except BaseException:
             self._control.close()
             os.close(self._output)
-            self._seat.remove()
             raise
         finally:
             theirs.close()
@@ -182,6 +199,17 @@ class Zygote:
         self._timer = self._loop.call_later(
             START_TIMEOUT, self._end, f"the sandbox did not start within {START_TIMEOUT:.0f} s"
         )
+
+    def adopt(self, task: Task) -> None:
+        """Have it load what the revision of `task` imports. Once only."""
+        self._task = task
+        self._seat = self._limits.seat(task.revision.memory, task.revision.cpu, task.host)
+        self._keep(self._begin(task, self._seat))
+
+    @property
+    def waits(self) -> bool:
+        """Whether it lives and is for no revision yet."""
+        return self._task is None and not self._killed and not self._ready.done()
 
     async def ready(self) -> None:
         """Wait until workers can be forked. Raises BoxError; the box is dead then."""
@@ -198,7 +226,7 @@ class Zygote:
 
     def look(self) -> None:
         """The watchdog's look, where the kernel holds no limits: while packages are loaded, the zygote is alone."""
-        if self._pid and not self._ready.done() and self._seat.watched:
+        if self._pid and not self._ready.done() and self._seat is not None and self._seat.watched:
             over = self._seat.look(self._pid)
             if over:
                 self._end("it needs too much memory" if over == "memory" else "it starts too many processes")
@@ -211,6 +239,7 @@ class Zygote:
             raise BoxError(f"the zygote cannot be reached: {error.strerror}") from None
         # The kernel takes some 10 ms to move the first process after a while, and hardly any for one that follows.
         # Putting the zygote where it is already has the worker find that time gone by.
+        assert self._seat is not None
         self._loop.run_in_executor(None, self._seat.rouse, self._pid)
 
     async def kill(self) -> None:
@@ -259,9 +288,11 @@ class Zygote:
             return False
         told = json.loads(message)
         if "exited" in told:
-            self._on_exit(told["exited"], told["status"], told["cpu"], told["peak"])
+            if self._task is not None:
+                self._task.on_exit(told["exited"], told["status"], told["cpu"], told["peak"])
         elif "unforked" in told:
-            self._on_unforked(told["unforked"], told["message"])
+            if self._task is not None:
+                self._task.on_unforked(told["unforked"], told["message"])
         elif "up" in told:
             for level, kind, content in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
@@ -269,35 +300,45 @@ class Zygote:
                 elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     found = [socket.socket(fileno=number) for (number,) in _DESCRIPTOR.iter_unpack(content)]
                     self._listeners.extend(found)
-            task = self._loop.create_task(self._begin())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._timer.cancel()
+            self.cost = self._loop.time() - self._began
+            self._began = 0.0
+            if not self._up.done():
+                self._up.set_result(None)
         elif "loading" in told:
             self._loading = told["loading"]
         elif "left" in told:
             self._loading, self._why = told["left"], told["why"]
         elif not self._ready.done():
             self._timer.cancel()
-            self.cost = self._loop.time() - self._begun
+            self.cost += self._loop.time() - self._began
             self._ready.set_result(None)
         return True
 
-    async def _begin(self) -> None:
-        """The zygote's process is there: hold it to its limits, then have it load packages."""
+    async def _begin(self, task: Task, seat: Seat) -> None:
+        """When the zygote's process is there: hold it to its limits, then have it load packages."""
+        if self._slot is not None:
+            try:
+                await self._loop.run_in_executor(None, _fill, self._slot, task.revision.code)
+            except OSError as error:
+                self._end(f"its code cannot be shown: {error}")
+                return
+        await asyncio.shield(self._up)
+        self._began = self._loop.time()
         self._timer.cancel()
         self._timer = self._loop.call_later(
-            self._load_timeout, self._end, f"it was not loaded within {self._load_timeout:g} s"
+            task.load_timeout, self._end, f"it was not loaded within {task.load_timeout:g} s"
         )
         if self._gateway is not None:
             await self._gateway.serve(self._listeners)
-        await self._loop.run_in_executor(None, self._seat.add, self._pid)
-        rlimits = self._limits.rlimits(self._revision.memory, self.user)
+        await self._loop.run_in_executor(None, seat.add, self._pid)
+        rlimits = self._limits.rlimits(task.revision.memory, self.user)
         rlimits.pop("RLIMIT_NPROC", None)  # which counts all of the user's processes, and goes down only
         plan = {
             "code": self.code,
-            "handler": self._revision.handler,
-            "env": dict(self._revision.env_vars),
-            "left": list(self._left),
+            "handler": task.revision.handler,
+            "env": dict(task.revision.env_vars),
+            "left": list(task.left),
             "rlimits": rlimits,
             "scratch": ["/tmp", "/dev/shm"] if self._sandbox.is_boundary else [str(self._folder)],
         }
@@ -348,33 +389,39 @@ class Zygote:
         if not self._ready.done():
             self._ready.set_exception(self._trouble(reason))
             self._ready.exception()
-        task = self._loop.create_task(self._clear())
+        self._up.cancel()
+        self._keep(self._clear())
+        if self._task is not None:
+            self._task.on_death(reason)
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        self._on_death(reason)
 
     def _trouble(self, reason: str) -> BoxError:
         """Why it never became ready."""
-        if not self._loading or self._killed:
+        task, seat = self._task, self._seat
+        if not self._loading or self._killed or task is None or seat is None:
             printed = self._tail.decode(errors="replace").strip()
             return BoxError(self._why or f"the sandbox did not start: {printed or reason}")
-        if self._seat.out_of_memory():
-            self._why = f"it needs too much memory: {self._seat.memory_words()}"
+        if seat.out_of_memory():
+            self._why = f"it needs too much memory: {seat.memory_words()}"
         why = self._why or f"{reason} while it was loaded"
         _log.info(
             "function %s: %s is left to the workers: %s",
-            self._revision.function_id,
+            task.revision.function_id,
             "all that it imports" if self._loading == ALL else self._loading,
             why,
         )
-        self._left[self._loading] = why
-        if len(self._left) >= LEFT_MOST:
-            self._left[ALL] = "too many packages are none that a zygote can have"
+        task.left[self._loading] = why
+        if len(task.left) >= LEFT_MOST:
+            task.left[ALL] = "too many packages are none that a zygote can have"
         return SpoiledError(f"{self._loading}: {why}")
 
     async def _clear(self) -> None:
         for _ in range(200):
-            if self._seat.remove():
+            if self._seat is None or self._seat.remove():
                 break
             await asyncio.sleep(0.01)
         self._gone.set_result(None)
@@ -386,6 +433,18 @@ class Zygote:
         for pid, mark in list(processes.marked(MARK)):
             if mark == self._mark:
                 processes.kill(pid)
+
+
+def _fill(slot: Path, code: Path) -> None:
+    """Have what is below `code` below `slot` too, as links where that can be."""
+
+    def put(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+
+    shutil.copytree(code, slot, symlinks=True, copy_function=put, dirs_exist_ok=True)
 
 
 def _interpreter(environment: Environment) -> list[Mount]:

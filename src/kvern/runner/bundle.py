@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib.machinery
+import importlib.util
 import marshal
 import os
 from collections.abc import Iterator
@@ -66,7 +67,8 @@ class _Surveyor:
                 return
             source = loader.get_data(path)
             tree = ast.parse(source, path)
-            self._codes[path] = marshal.dumps(loader.source_to_code(source, path))
+            made = None if isinstance(loader, HandlerSource) else built(path)
+            self._codes[path] = made or marshal.dumps(loader.source_to_code(source, path))
         except Exception:  # the worker, which does the same, tells of it
             return
         package = os.path.relpath(os.path.dirname(path), self._code).split(os.sep)  # noqa: PTH120, PTH206
@@ -93,6 +95,17 @@ class _Surveyor:
             os.path.isfile(base + suffix)  # noqa: PTH113
             for suffix in importlib.machinery.all_suffixes()
         )
+
+
+def built(path: str) -> bytes | None:
+    """The marshalled code that the build left beside a module and that is never checked (PEP 552), or None."""
+    try:
+        with open(importlib.util.cache_from_source(path), "rb") as file:  # noqa: PTH123
+            made = file.read()
+    except OSError:
+        return None
+    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
+    return made[16:] if made.startswith(head) else None
 
 
 def imported(tree: ast.AST, package: list[str]) -> Iterator[str]:

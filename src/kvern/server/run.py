@@ -42,7 +42,7 @@ _CLOSE_SECONDS = 5
 """How long answers that are under way may take when the service stops."""
 
 _SPARE_PARSER = 600.0
-"""Seconds for which a started parser waits for the next deploy; it takes some 10 MB."""
+"""Seconds for which a started parser, and a started box, wait for the next deploy; each takes some 10 MB."""
 
 _BUILD_PIDS = 1024
 """Processes and threads of one build from source."""
@@ -189,7 +189,13 @@ def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbo
         seat=lambda: build_limits.seat(int(settings.build_memory * 1_000_000_000), os.cpu_count() or 1),
     )
     engine = LocalEngine(
-        sandbox, data / "run", terms, network=settings.network, egress=settings.egress, service=_place(url)
+        sandbox,
+        data / "run",
+        terms,
+        network=settings.network,
+        egress=settings.egress,
+        service=_place(url),
+        spare_box=_SPARE_PARSER,
     )
     service = Service(
         settings,
