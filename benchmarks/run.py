@@ -27,6 +27,7 @@ PARTS = {
     "many": "500 functions: deployed, called in turn, at rest",
     "history": "lists of a million calls",
     "neighbour": "a warm call beside a function that is flooded",
+    "schedules": "how precisely 1,000 schedules fire that are due at once",
     "sdk": "what the official SDK adds to a call",
     "client": "what Kvern's own SDK adds to a call",
     "anatomy": "where a warm call's time goes",
