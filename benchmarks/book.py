@@ -120,6 +120,7 @@ class Book:
 
     def table(self, parts: Sequence[str]) -> None:
         """The targets of the parts that ran."""
+        print(f"\n{datetime.datetime.now(tz=datetime.timezone.utc):%Y-%m-%d}, {os.cpu_count()} cores", end="")
         print(f"\n{'target':<58}{'measured':>14}{'baseline':>14}{'ratio':>9}{'wanted':>12}")
         for key, target in TARGETS.items():
             if target.part in parts:
