@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,10 @@ _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 """Contract 1.1."""
 
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+
+_DATABASE = re.compile(r"postgres(ql)?://")
+
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[^\s?#]*)?")
 
 
 def check_project(name: str) -> str:
@@ -31,6 +35,10 @@ class Settings:
         host: address to listen on.
         port: TCP port to listen on; 0 takes a free one.
         data_dir: folder that holds everything the service keeps; made when it is not there.
+        database: `postgresql://user@host/name`, with a password in the variable or the file only. Default: SQLite, in
+            the data folder.
+        blobs: `s3://bucket/prefix` for files' bytes and bundles; address and keys come from `AWS_*`. Default: the data
+            folder.
         project: name of the project that clients use.
         without_lost_secrets: start although the master key does not open all secrets; functions whose secrets are lost
             become Failed.
@@ -87,6 +95,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     data_dir: Path = Path(".kvern")
+    database: str | None = field(default=None, repr=False)
+    blobs: str | None = None
     project: str = "kvern"
     without_lost_secrets: bool = False
     public_url: str | None = None
@@ -136,13 +146,17 @@ class Settings:
     def __post_init__(self) -> None:
         """Raises `ValueError` for a value that no service can work with."""
         check_project(self.project)
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for one in fields(self):
+            value = getattr(self, one.name)
             if isinstance(value, int | float) and not (value >= 0 and value < float("inf")):
-                raise ValueError(f"Expected a number from 0 as {field.name}, given {value}")
+                raise ValueError(f"Expected a number from 0 as {one.name}, given {value}")
         for port in (self.port, self.metrics_port):
             if port is not None and port > 65_535:
                 raise ValueError(f"Expected a port from 0 to 65535, given {port}")
+        if self.database is not None and not _DATABASE.match(self.database):  # not shown: it may hold a password
+            raise ValueError("Expected a database such as postgresql://user@host/name, given another kind of address")
+        if self.blobs is not None and not _BUCKET.fullmatch(self.blobs):
+            raise ValueError(f"Expected a place for blobs such as s3://bucket/prefix, given {self.blobs!r}")
         if self.public_url is not None and not _URL.fullmatch(self.public_url):
             raise ValueError(f"Expected a URL such as https://functions.plant.example, given {self.public_url!r}")
         for name in (

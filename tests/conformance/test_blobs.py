@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
+from moto.server import ThreadedMotoServer
+from obstore.store import S3Store
 
 from kvern.store.blobs import Blobs, LocalBlobs
+from kvern.store.s3 import S3Blobs
 from kvern.wire.errors import TooLargeError
 
 MEGA = 1_000_000
@@ -20,9 +25,50 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "blobs"
 
 
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a server that speaks S3, with its objects in memory."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+class Place:
+    """Where blobs are: opened as often as a test likes, and looked into."""
+
+    def __init__(self, open_: Callable[..., Blobs], everything: Callable[[], list[str]], half: Path) -> None:
+        self.open = open_
+        self.everything = everything
+        self.half = half
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    if request.param == "local":
+        return Place(lambda: LocalBlobs(root), lambda: [path.name for path in all_files(root)], root / "incoming")
+    address = request.getfixturevalue("s3")
+    for name, value in (
+        ("ENDPOINT_URL", address),
+        ("ACCESS_KEY_ID", "k"),
+        ("SECRET_ACCESS_KEY", "s"),
+        ("REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    bucket = f"b-{secrets.token_hex(8)}"
+    httpx2.put(f"{address}/{bucket}").raise_for_status()
+    look = S3Store(bucket, client_options={"allow_http": True})
+
+    def everything() -> list[str]:
+        return [one["path"] for page in look.list() for one in page] + [path.name for path in all_files(root)]
+
+    return Place(lambda young=0: S3Blobs(f"s3://{bucket}/some/prefix", root, young), everything, root)
+
+
 @pytest.fixture
-def blobs(root: Path) -> Blobs:
-    return LocalBlobs(root)
+def blobs(place: Place) -> Blobs:
+    return place.open()
 
 
 async def parts(*content: bytes) -> AsyncIterator[bytes]:
@@ -68,18 +114,26 @@ async def test_many_writes_at_once(blobs: Blobs) -> None:
     assert [await content_of(blobs, key) for key in keys] == contents
 
 
-async def test_bytes_are_there_after_opening_anew(blobs: Blobs, root: Path) -> None:
+async def test_bytes_are_there_after_opening_anew(blobs: Blobs, place: Place) -> None:
     key = await keep(blobs, b"kept")
-    assert await content_of(LocalBlobs(root), key) == b"kept"
+    assert await content_of(place.open(), key) == b"kept"
+
+
+async def test_what_is_read_leaves_no_copy(blobs: Blobs, place: Place) -> None:
+    key = await keep(blobs, b"kept")
+    with pytest.raises(LookupError):
+        async with blobs.local(key):
+            raise LookupError
+    assert len(place.everything()) == 1
 
 
 @pytest.mark.parametrize("large", [(b"x" * 11,), (b"x" * 5, b"x" * 6), (b"x" * 2 * MEGA,)])
 async def test_more_than_the_limit_is_refused_and_leaves_nothing(
-    blobs: Blobs, root: Path, large: tuple[bytes, ...]
+    blobs: Blobs, place: Place, large: tuple[bytes, ...]
 ) -> None:
     with pytest.raises(TooLargeError, match="10 bytes"):
         await blobs.write(parts(*large), 10)
-    assert all_files(root) == []
+    assert place.everything() == []
 
 
 async def test_exactly_the_limit_is_kept(blobs: Blobs) -> None:
@@ -102,17 +156,17 @@ async def test_more_than_the_limit_ends_the_reading(blobs: Blobs) -> None:
     assert read == 11
 
 
-async def test_content_that_breaks_off_leaves_nothing(blobs: Blobs, root: Path) -> None:
+async def test_content_that_breaks_off_leaves_nothing(blobs: Blobs, place: Place) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"some"
         raise ConnectionError("the client went away")
 
     with pytest.raises(ConnectionError):
         await blobs.write(broken(), MEGA)
-    assert all_files(root) == []
+    assert place.everything() == []
 
 
-async def test_a_cancelled_write_leaves_nothing(blobs: Blobs, root: Path) -> None:
+async def test_a_cancelled_write_leaves_nothing(blobs: Blobs, place: Place) -> None:
     reading = asyncio.Event()
 
     async def stalled() -> AsyncIterator[bytes]:
@@ -125,7 +179,7 @@ async def test_a_cancelled_write_leaves_nothing(blobs: Blobs, root: Path) -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert all_files(root) == []
+    assert place.everything() == []
 
 
 async def test_a_copy_does_not_depend_on_its_original(blobs: Blobs) -> None:
@@ -151,16 +205,16 @@ async def test_a_key_that_names_nothing(blobs: Blobs) -> None:
                 pass
 
 
-async def test_what_was_never_finished_is_cleared_away(blobs: Blobs, root: Path) -> None:
+async def test_what_was_never_finished_is_cleared_away(blobs: Blobs, place: Place) -> None:
     kept, forgotten = await keep(blobs, b"kept"), await keep(blobs, b"forgotten")
-    half = root / "incoming" / ("f" * 40)
+    half = place.half / ("f" * 40)
     half.write_bytes(b"of a write that was killed")
     await blobs.clear_leftovers({kept})
     assert not half.exists()
     assert await content_of(blobs, kept) == b"kept"
     with pytest.raises(FileNotFoundError):
         await content_of(blobs, forgotten)
-    assert len(all_files(root)) == 1
+    assert len(place.everything()) == 1
 
 
 async def test_clearing_leaves_copies_alone(blobs: Blobs) -> None:
@@ -173,6 +227,15 @@ async def test_clearing_leaves_copies_alone(blobs: Blobs) -> None:
 async def test_writing_goes_on_after_clearing(blobs: Blobs) -> None:
     await blobs.clear_leftovers(set())
     assert await content_of(blobs, await keep(blobs, b"abc")) == b"abc"
+
+
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+async def test_what_another_service_may_be_about_to_name_is_not_cleared(place: Place) -> None:
+    key = await keep(place.open(), b"abc")
+    await place.open(3600).clear_leftovers(set())
+    assert await content_of(place.open(), key) == b"abc"
+    await place.open(0).clear_leftovers(set())
+    assert place.everything() == []
 
 
 async def test_only_the_owner_reads_local_blobs(root: Path) -> None:

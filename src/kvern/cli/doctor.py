@@ -15,6 +15,7 @@ _MARK = {"good": "ok  ", "warning": "WARN", "bad": "FAIL"}
 def doctor(
     *,
     data_dir: Annotated[Path, Parameter(env_var="KVERN_DATA_DIR")] = Path(".kvern"),
+    database: Annotated[str | None, Parameter(env_var="KVERN_DATABASE", show_default=False)] = None,
     json: bool = False,
 ) -> int:
     """Tell what this machine can and cannot do: interpreters, sandbox, limits, storage.
@@ -29,11 +30,12 @@ def doctor(
 
     Args:
         data_dir: the folder that the service would use.
+        database: the PostgreSQL that it would use, such as `postgresql://user@host/name`.
         json: print JSON.
     """
     from kvern.server.examination import examine
 
-    findings = examine(data_dir)
+    findings = examine(data_dir, database)
     if json:
         output.as_json([{"what": f.what, "state": f.state, "text": f.text} for f in findings])
     else:

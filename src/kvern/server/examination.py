@@ -35,11 +35,12 @@ class Finding:
     text: str
 
 
-def examine(data_dir: Path) -> list[Finding]:
+def examine(data_dir: Path, database: str | None = None) -> list[Finding]:
     """Look at everything that a service needs. Leaves nothing behind, and changes nothing.
 
     Args:
         data_dir: where the service would keep its data; it need not exist.
+        database: address of the PostgreSQL that it would use; None stands for SQLite.
     """
     looks: list[tuple[str, Callable[[], Finding]]] = [
         ("kvern", _kvern),
@@ -47,7 +48,7 @@ def examine(data_dir: Path) -> list[Finding]:
         ("limits", _limits),
         ("interpreters", _interpreters),
         ("builds", _builds),
-        ("database", _database),
+        ("database", lambda: _database(database)),
         ("data folder", lambda: _data_dir(data_dir)),
     ]
     return [_looked(what, look) for what, look in looks]
@@ -94,7 +95,11 @@ def _builds() -> Finding:
     return Finding("builds", "good", version.stdout.strip())
 
 
-def _database() -> Finding:
+def _database(address: str | None) -> Finding:
+    if address is not None:
+        from kvern.store.postgres import PostgresStore
+
+        return Finding("database", "good", PostgresStore(address).look())
     return Finding("database", "good", f"SQLite {sqlite3.sqlite_version}")
 
 

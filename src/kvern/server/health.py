@@ -11,14 +11,16 @@ from kvern.wire.identity import Health, Ready
 class HealthRoutes:
     def __init__(self, service: Service) -> None:
         self._readiness = service.readiness
+        self._database = service.database
 
     @answers(Health, also=503)
     async def health(self, ask: Ask[None]) -> Answer:
         """Whether the service is alive; 503 when it must be started anew."""
         trouble = await self._readiness.trouble()
+        what = {"version": kvern.__version__, "database": self._database}
         if trouble is None:
-            return Answer({"status": "ok", "version": kvern.__version__})
-        return Answer({"status": "failing", "version": kvern.__version__, "reason": trouble}, 503)
+            return Answer({"status": "ok", **what})
+        return Answer({"status": "failing", **what, "reason": trouble}, 503)
 
     @answers(Ready, also=503)
     async def ready(self, ask: Ask[None]) -> Answer:

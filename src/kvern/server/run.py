@@ -34,8 +34,8 @@ from kvern.service.metrics import Metrics
 from kvern.service.projects import Projects, read_projects
 from kvern.service.service import DataDirBusyError, Service, data_dir_lock
 from kvern.settings import Settings
-from kvern.store import StoreFault
-from kvern.store.blobs import LocalBlobs
+from kvern.store import Store, StoreFault
+from kvern.store.blobs import Blobs, LocalBlobs
 from kvern.store.sqlite import SqliteStore
 
 _CLOSE_SECONDS = 5
@@ -117,7 +117,7 @@ async def _serve(
         loop.add_signal_handler(number, on_signal)
 
     url = local_url(settings.host, listener.getsockname()[1])
-    store = SqliteStore(settings.data_dir / "kvern.db")
+    store = open_store(settings)
     store.start()
     try:
         service = _assemble(settings, projects, store, sandbox, url)
@@ -127,7 +127,7 @@ async def _serve(
         scraped = None if aside is None else await _scraped(service, aside)
         try:
             await service.begin(url)
-            _banner(settings, projects, url, aside, sandbox, reason)
+            _banner(settings, projects, url, aside, sandbox, reason, store.name)
             told = asyncio.ensure_future(told_to_stop.wait())
             await asyncio.wait((told, serving), return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
@@ -141,6 +141,27 @@ async def _serve(
     finally:
         store.stop()
     _log.info("stopped")
+
+
+def open_store(settings: Settings) -> Store:
+    """The database of the settings, not started. Raises `ValueError` when what it takes is not installed."""
+    if settings.database is None:
+        return SqliteStore(settings.data_dir / "kvern.db")
+    try:
+        from kvern.store.postgres import PostgresStore
+    except ImportError as error:
+        raise ValueError(f"a PostgreSQL database needs more packages: install kvern[postgres] ({error})") from error
+    return PostgresStore(settings.database)
+
+
+def _open_blobs(settings: Settings) -> Blobs:
+    if settings.blobs is None:
+        return LocalBlobs(settings.data_dir.resolve() / "blobs")
+    try:
+        from kvern.store.s3 import S3Blobs
+    except ImportError as error:
+        raise ValueError(f"blobs in S3 need more packages: install kvern[s3] ({error})") from error
+    return S3Blobs(settings.blobs, settings.data_dir.resolve() / "blobs-here")
 
 
 def _server(app: ASGIApp) -> _Server:
@@ -172,7 +193,7 @@ async def _scraped(service: Service, listener: socket.socket) -> Callable[[], Aw
     return stop
 
 
-def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbox: Sandbox, url: str) -> Service:
+def _assemble(settings: Settings, projects: Projects, store: Store, sandbox: Sandbox, url: str) -> Service:
     data = settings.data_dir.resolve()
     terms = Terms(max_workers=settings.workers_per_function) if settings.workers_per_function else Terms()
     build_limits = Limits(Allowance(pids=_BUILD_PIDS), cgroups.find())
@@ -200,7 +221,7 @@ def _assemble(settings: Settings, projects: Projects, store: SqliteStore, sandbo
     service = Service(
         settings,
         store=store,
-        blobs=LocalBlobs(data / "blobs"),
+        blobs=_open_blobs(settings),
         clock=RealClock(),
         builder=builder,
         engine=engine,
@@ -252,12 +273,20 @@ class _Server(uvicorn.Server):
 
 
 def _banner(
-    settings: Settings, projects: Projects, url: str, aside: socket.socket | None, sandbox: Sandbox, reason: str
+    settings: Settings,
+    projects: Projects,
+    url: str,
+    aside: socket.socket | None,
+    sandbox: Sandbox,
+    reason: str,
+    database: str,
 ) -> None:
     show: Callable[[str], None] = lambda line: print(line, flush=True)  # noqa: E731
     show(f"Kvern {kvern.__version__} listens on {url}")
     show(f"  projects  {', '.join(projects)}" if len(projects) > 1 else f"  project   {settings.project}")
     show(f"  data      {settings.data_dir.resolve()}")
+    if settings.database is not None:
+        show(f"  database  {database}")
     show(f"  sandbox   {reason}")
     if aside is not None:
         show(f"  metrics   {local_url(settings.metrics_host, aside.getsockname()[1])}/metrics")

@@ -140,6 +140,11 @@ class Service:
         self._tidier: asyncio.Task[None] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
+    @property
+    def database(self) -> str:
+        """Which database this is and its version."""
+        return self._store.name
+
     def on_stop(self, close: Callable[[], Awaitable[None]]) -> None:
         """Have `close` awaited when the service has stopped."""
         self._closers.append(close)

@@ -22,7 +22,7 @@ from sqlalchemy.sql.expression import UpdateBase
 from kvern.store import StoreFault, T, ids, schema
 from kvern.store.journal import Journal
 from kvern.store.postgres_news import News
-from kvern.store.postgres_writer import Writer, cause, hold
+from kvern.store.postgres_writer import Writer, cause, hold, is_lost
 
 _READERS = 4
 
@@ -123,6 +123,17 @@ class PostgresStore:
         self._apart.start()
         self._started = True
 
+    def look(self) -> str:
+        """What is there, for people; nothing is changed. Raises `StoreFault` when the server cannot be used."""
+        try:
+            with self._reading.connect() as connection:
+                version = connection.execute(text("SHOW server_version")).scalar_one().split()[0]
+        except DBAPIError as error:
+            raise StoreFault(f"the database {_address(self._url)} cannot be used: {cause(error)}") from error
+        finally:
+            self._reading.dispose()
+        return f"PostgreSQL {version}, {_address(self._url)}"
+
     def stop(self) -> None:
         if not self._started:
             return
@@ -176,13 +187,13 @@ class PostgresStore:
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         """Once more when the connection turns out to be dead: connections that lie idle die unnoticed."""
-        connection = self._reading.connect()
-        try:
-            with connection:
+        with self._reading.connect() as connection:
+            try:
                 return work(connection)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
+            except DBAPIError as error:
+                if not is_lost(error):
+                    raise
+                connection.invalidate()
         with self._reading.connect() as connection:
             return work(connection)
 

@@ -45,8 +45,11 @@ _MARK_MS = 7 * 24 * 3_600_000
 _AGAIN = frozenset(("40001", "40P01"))
 """SQLSTATE of what may go well when it is done again: serialization failure, deadlock."""
 
-_UNUSABLE = ("08", "53", "57", "58", "25006", "55P03", "XX")
-"""SQLSTATE of what is no fault of the statement: connection, resources, shutdown, disk, read-only, locks, internal."""
+_LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03")
+"""SQLSTATE of what ends a connection: its failure, an administrator, a crash, a shutdown, idling for too long."""
+
+_UNUSABLE = ("53", "57", "58", "25006", "55P03", "XX")
+"""SQLSTATE of what is no fault of the statement: resources, shutdown, disk, read-only, locks, internal."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,21 +121,25 @@ class Writer:
             if driver.info.transaction_status == TransactionStatus.INERROR:
                 raise StoreFault("a work went on after the database had refused one of its statements")
         except DBAPIError as error:
-            return self._not_begun(error)
+            return self._rolled_back(connection, error)
         try:
             transaction.commit()
         except DBAPIError as error:
-            if not error.connection_invalidated:
-                return self._not_begun(error)
+            if not is_lost(error):
+                return self._rolled_back(connection, error)
+            connection.invalidate()
             _log.warning("the connection was lost while a write was committed, asking what became of it")
             return self._was_kept(error)
         return True
 
     @staticmethod
-    def _not_begun(error: DBAPIError) -> bool:
+    def _rolled_back(connection: Connection, error: DBAPIError) -> bool:
         """False when what was rolled back may be done again; else raises what there is to say."""
-        state: str = getattr(error.orig, "sqlstate", None) or ""
-        if error.connection_invalidated or state in _AGAIN:
+        if is_lost(error):
+            connection.invalidate()
+            return False
+        state = _state(error)
+        if state in _AGAIN:
             return False
         if state.startswith(_UNUSABLE):
             raise StoreGoneError(f"the database cannot be written: {cause(error)}") from error
@@ -167,6 +174,15 @@ class Writer:
 def hold(connection: Connection, key: int) -> None:
     """Take an advisory lock until the transaction ends."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def is_lost(error: DBAPIError) -> bool:
+    """Whether the connection is of no use any more; the server may have said so before it hung up."""
+    return error.connection_invalidated or _state(error).startswith(_LOST)
+
+
+def _state(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
 
 
 def cause(error: DBAPIError) -> str:

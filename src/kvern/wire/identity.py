@@ -80,11 +80,12 @@ class TokenRefusal(msgspec.Struct):
 
 
 class Health(Body):
-    """`status` is `ok` or `failing`; then `reason` says why."""
+    """`status` is `ok` or `failing`; then `reason` says why. `database` is its kind and version."""
 
     status: str
     version: str
     reason: str | None = None
+    database: str | None = None
 
 
 class Ready(Body):
