@@ -325,6 +325,10 @@ class GatedStore:
         return self._store.next_id()
 
     @property
+    def name(self) -> str:
+        return self._store.name
+
+    @property
     def shared(self) -> bool:
         return self._store.shared
 
