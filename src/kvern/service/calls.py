@@ -39,6 +39,7 @@ class Calls:
         observer: Observer,
     ) -> None:
         self._store = store
+        self.observer = observer
         self._clock = clock
         self._functions = functions
         self._sessions = sessions

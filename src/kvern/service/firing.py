@@ -261,6 +261,9 @@ class Firing:
             self._calls.run(shot.call)
         if tick.outcome == "queued":
             self._enqueue(tick)
+            return
+        lag = None if shot.call is None else (shot.call.record.start_time - tick.due_time) / 1000
+        self._calls.observer.ticked(record.project, tick.outcome, lag)
 
     async def _drop(self, shot: Shot, error: IntegrityError) -> None:
         if shot.call is not None:

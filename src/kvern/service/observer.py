@@ -33,6 +33,10 @@ class Observer:
         """The end of a call is kept for good."""
         self._metrics.call_ended(call.project, status, outcome)
 
+    def ticked(self, project: str, outcome: str, lag: float | None) -> None:
+        """A due time has its tick; `lag` in seconds when it made a call."""
+        self._metrics.tick(project, outcome, lag)
+
     @contextlib.contextmanager
     def build(self, function: LiveFunction) -> Generator[None]:
         """Around a deployment."""

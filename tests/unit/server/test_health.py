@@ -133,6 +133,18 @@ async def test_calls_builds_and_requests_are_counted(web: Web) -> None:
     assert not [name for name in shown if "4711" in name]
 
 
+async def test_due_times_are_counted_with_their_lag(web: Web) -> None:
+    await web.p.schedule(await web.p.function())
+    await web.p.clock.advance(60_000)
+    name = f'kvern_ticks_total{{outcome="ran",project="{PROJECT}"}}'
+    other = f'kvern_ticks_total{{project="{PROJECT}",outcome="ran"}}'
+    metrics = web.p.service.metrics
+    await until(lambda: {name, other} & samples(metrics.text().decode()).keys())
+    shown = samples(metrics.text().decode())
+    assert shown["kvern_schedule_lag_seconds_count"] == 1
+    assert shown["kvern_schedule_lag_seconds_sum"] < 1
+
+
 async def test_calls_that_run_are_shown_while_they_do(web: Web) -> None:
     function = await web.p.function()
     web.p.engine.holding = True
