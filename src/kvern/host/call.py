@@ -56,6 +56,8 @@ class Order:
         on_log: takes log lines while the call runs, in order, on the event loop; all come before the outcome.
         access: makes the session's access; called only when `handle` takes `client`, before `on_begin`; when it
             raises, the call is not run and `run` raises the same.
+        soft_timeout: seconds from the same moment after which `handle` is told to come to an end, see
+            `runner/deadline.py`; it then also knows its time limit. None: it is not told.
         schedule_id, scheduled_time: set for scheduled calls only; ms since the epoch.
         on_begin: awaited just before the order goes to a worker; when it raises, the call is not run and `run` raises
             the same. None when nothing has to be done.
@@ -68,6 +70,7 @@ class Order:
     log_limit: int
     on_log: Callable[[Sequence[LogLine]], None]
     access: Callable[[], Access]
+    soft_timeout: float | None = None
     schedule_id: int | None = None
     scheduled_time: int | None = None
     on_begin: Callable[[], Awaitable[object]] | None = None

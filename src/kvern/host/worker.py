@@ -186,6 +186,8 @@ class Worker(asyncio.Protocol):
         self.calls += 1
         self._queued, self._cold, self._handed = queued, cold, self._loop.time()
         meta: dict[str, object] = {"limit": order.response_limit}
+        if order.soft_timeout is not None:
+            meta["soft"], meta["timeout"] = order.soft_timeout, order.timeout
         if order.schedule_id is not None:
             meta["schedule_id"] = order.schedule_id
         if order.scheduled_time is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Awaitable
 from typing import Any, cast
 
 from . import frames
+from .deadline import MAIN, Deadline
 from .errors import clean, describe
 from .handler import Handler
 
@@ -19,10 +21,20 @@ Answer = tuple[int, dict[str, Any], bytes]
 def run(handler: Handler, order: frames.Frame) -> Answer:
     """Call `handle` as `order` says. Never raises."""
     own = os.getpid()
+    deadline = (
+        Deadline(order.meta["soft"], order.meta["timeout"] - order.meta["soft"]) if "soft" in order.meta else None
+    )
     try:
-        result = handler.handle(**arguments(handler, order))
-        if isinstance(result, Awaitable):
-            result = complete(cast("Awaitable[Any]", result))
+        passed = arguments(handler, order)
+        if deadline is not None:
+            deadline.arm()
+        try:
+            result = handler.handle(**passed)
+            if isinstance(result, Awaitable):
+                result = complete(cast("Awaitable[Any]", result), deadline)
+        finally:
+            if deadline is not None:
+                deadline.disarm()
     except BaseException as error:
         if os.getpid() != own:
             os._exit(1)
@@ -46,6 +58,8 @@ def arguments(handler: Handler, order: frames.Frame) -> dict[str, Any]:
         for key in ("schedule_id", "scheduled_time"):
             if key in order.meta:
                 info[key] = order.meta[key]
+        if "soft" in order.meta:
+            info["deadline"] = int((time.time() + order.meta["timeout"]) * 1000)
         passed["function_call_info"] = info
     if "client" in takes:
         from . import client
@@ -54,14 +68,22 @@ def arguments(handler: Handler, order: frames.Frame) -> dict[str, Any]:
     return passed
 
 
-def complete(result: Awaitable[Any]) -> Any:
+def complete(result: Awaitable[Any], deadline: Deadline | None = None) -> Any:
     """What an async `handle` comes to."""
     import asyncio
 
     async def wait() -> Any:
+        task = asyncio.current_task()
+        if deadline is not None and task is not None:
+            task.set_name(MAIN)
         return await result
 
-    return asyncio.run(wait())
+    try:
+        return asyncio.run(wait())
+    except asyncio.CancelledError:
+        if deadline is not None and deadline.passed:
+            raise deadline.error() from None
+        raise
 
 
 def response(result: object, limit: int) -> Answer:

@@ -80,6 +80,11 @@ def routes(service: Service) -> list[Route]:
         Route("GET",  one + "/calls",                READ,            None,                      c.list),
         Route("POST", one + "/calls/list",           READ,            calls.CallQuery,           c.filter),
         Route("POST", one + "/calls/byids",          READ,            base.Ids,                  c.by_ids),
+        Route("POST", call + "/cancel",              RUN,             None,                      c.cancel),
+        Route("POST", call + "/rerun",               RUN,             None,                      c.rerun),
+        Route("GET",  call + "/attempts",            READ,            None,                      c.attempts),
+        Route("GET",  one + "/calls/dead",           READ,            None,                      c.dead),
+        Route("POST", one + "/calls/redrive",        RUN,             calls.CallIds,             c.redrive),
 
         Route("POST", "/functions",                  WRITE,           functions.FunctionWrites,  f.create),
         Route("GET",  "/functions",                  READ,            None,                      f.list),

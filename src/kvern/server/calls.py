@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Literal, TypeAlias, cast
+
+import msgspec
 
 from kvern.server.ask import Answer, Ask, answers
 from kvern.service.live_calls import LiveCall
 from kvern.service.service import Service
+from kvern.store.attempts import AttemptRecord
 from kvern.store.calls import CallRecord
 from kvern.wire import base
 from kvern.wire import calls as wire
+from kvern.wire.errors import InvalidError
 
-Asks: TypeAlias = Ask[None] | Ask[wire.CallWrite] | Ask[wire.CallQuery] | Ask[base.Ids]
+Asks: TypeAlias = Ask[None] | Ask[wire.CallWrite] | Ask[wire.CallQuery] | Ask[wire.CallIds] | Ask[base.Ids]
+
+_KEY = re.compile(r"[!-~]{1,255}")
 
 
 class CallRoutes:
@@ -22,10 +29,12 @@ class CallRoutes:
         self._history = service.history
         self._error_style: Literal["auto", "object", "string"] = service.settings.call_error
 
-    @answers(wire.Call, 201, "Prefer")
+    @answers(wire.Call, 201, "Prefer", "Idempotency-Key")
     async def call(self, ask: Ask[wire.CallWrite]) -> Answer:
         """Answers when the call was kept; within the grace, or the wait that the client prefers, with its end state."""
-        live = await self._begin(ask)
+        return await self._held(ask, await self._begin(ask))
+
+    async def _held(self, ask: Asks, live: LiveCall) -> Answer:
         preferred = ask.wait()
         wait = preferred or self._calls.grace(live.function)
         if wait and not live.ended.done():
@@ -37,11 +46,44 @@ class CallRoutes:
     async def _begin(self, ask: Ask[wire.CallWrite]) -> LiveCall:
         data = bytes(ask.body.data)
         return await self._calls.call(
-            ask.who, self._function_id(ask), b"{}" if data == b"null" else data, ask.body.nonce
+            ask.who, self._function_id(ask), b"{}" if data == b"null" else data, ask.body.nonce, _key(ask)
         )
 
     def _function_id(self, ask: Asks) -> int:
         return ask.number("function_id")
+
+    @answers(wire.Call)
+    async def cancel(self, ask: Ask[None]) -> Answer:
+        """Stop a call that waits or runs; answers when nothing of it is left."""
+        record = await self._calls.cancel(ask.project, self._function_id(ask), ask.number("call_id"))
+        return Answer(self._shown(ask, record))
+
+    @answers(wire.Call, 201, "Prefer")
+    async def rerun(self, ask: Ask[None]) -> Answer:
+        """Run a past call again with its data, as the caller; answered as a call."""
+        live = await self._calls.rerun(ask.who, self._function_id(ask), ask.number("call_id"))
+        return await self._held(ask, live)
+
+    @answers(base.Page[wire.Call], 200, "limit", "cursor")
+    async def dead(self, ask: Ask[None]) -> Answer:
+        """Calls whose attempts are used up, the newest first."""
+        cursor = ask.request.query_params.get("cursor")
+        found, more = await self._history.dead(ask.project, self._function_id(ask), ask.limit(100), cursor)
+        items = [msgspec.structs.replace(self._shown(ask, record), dead_time=moment) for record, moment in found]
+        return Answer(base.list_body(items, more))
+
+    @answers(base.Items[wire.Call], 201)
+    async def redrive(self, ask: Ask[wire.CallIds]) -> Answer:
+        """Run calls again whose attempts are used up, as the caller."""
+        ids = [item.id for item in ask.body.items]
+        made = await self._calls.redrive(ask.who, self._function_id(ask), ids)
+        return Answer(base.list_body([self._shown(ask, live.record) for live in made]), 201)
+
+    @answers(base.Items[wire.Attempt])
+    async def attempts(self, ask: Ask[None]) -> Answer:
+        """Every attempt of a call that began."""
+        found = await self._history.attempts(ask.project, self._function_id(ask), ask.number("call_id"))
+        return Answer(base.list_body([_attempt(record) for record in found]))
 
     @answers(base.Page[wire.Call], 200, "limit", "cursor")
     async def list(self, ask: Ask[None]) -> Answer:
@@ -74,11 +116,12 @@ class CallRoutes:
     async def response(self, ask: Ask[None]) -> Answer:
         return Answer(await self._history.response(ask.project, self._function_id(ask), ask.number("call_id")))
 
-    @answers(base.Items[wire.LogEntry], 200, "after", "Prefer")
+    @answers(base.Items[wire.LogEntry], 200, "after", "attempt", "Prefer")
     async def logs(self, ask: Ask[None]) -> Answer:
         wait = ask.wait()
+        attempt = ask.whole("attempt", 1, 1) if "attempt" in ask.request.query_params else None
         entries = await self._history.log(
-            ask.project, self._function_id(ask), ask.number("call_id"), ask.whole("after", 0, 0), wait
+            ask.project, self._function_id(ask), ask.number("call_id"), ask.whole("after", 0, 0), wait, attempt
         )
         return Answer(b'{"items":[' + entries + b"]}", headers=_applied(wait))
 
@@ -105,10 +148,25 @@ def shown(record: CallRecord, error_style: Literal["object", "string"]) -> wire.
         scheduled_time=record.scheduled_time,
         error=error,
         outcome=outcome(record),
+        rerun_of=record.rerun_of,
+        next_attempt_time=record.next_attempt_time if record.status == "Running" else None,
     )
 
 
-def outcome(record: CallRecord) -> wire.CallOutcome | None:
+def _attempt(record: AttemptRecord) -> wire.Attempt:
+    error = None
+    if record.verdict not in (None, "returned"):
+        error = wire.CallError(message=record.error_message or "", trace=record.error_trace or "")
+    return wire.Attempt(
+        attempt=record.attempt,
+        start_time=record.start_time,
+        end_time=record.end_time,
+        error=error,
+        outcome=outcome(record),
+    )
+
+
+def outcome(record: CallRecord | AttemptRecord) -> wire.CallOutcome | None:
     """Why the call ended and what it used; None while it runs."""
     if record.verdict is None:
         return None
@@ -126,6 +184,14 @@ def outcome(record: CallRecord) -> wire.CallOutcome | None:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 6)
+
+
+def _key(ask: Asks) -> str | None:
+    """The idempotency key. Raises `InvalidError` unless it is 1 to 255 visible ASCII characters."""
+    given = ask.request.headers.get("idempotency-key")
+    if given is not None and not _KEY.fullmatch(given):
+        raise InvalidError(f"Expected 1 to 255 visible ASCII characters as Idempotency-Key, given {given[:40]!r}")
+    return given
 
 
 def _applied(wait: float) -> dict[str, str]:

@@ -47,7 +47,7 @@ class FunctionAppRoutes(CallRoutes):
         wanted = wire_functions.FunctionFilter(external_id_prefix="")
         return Answer(list_body([*self._functions.select(ask.project, wanted, ask.limit(100))]))
 
-    @answers(AppCall, 200, "Prefer", also=202)
+    @answers(AppCall, 200, "Prefer", "Idempotency-Key", also=202)
     async def run(self, ask: Ask[wire_calls.CallWrite]) -> Answer:
         """Call, and answer with the call's end; with 202 when the client asks for that, or the time limit passes."""
         live = await self._begin(ask)

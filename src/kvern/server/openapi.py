@@ -55,6 +55,15 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "all": {"description": "The groups of the project, not only those of the caller.", "schema": _TRUTH},
     "project": {"description": "Only clients of this project.", "schema": {"type": "string"}},
     "extendedExpiration": {"description": "Links live for an hour in place of 30 seconds.", "schema": _TRUTH},
+    "attempt": {
+        "description": "Only the entries of this attempt. An addition to the contract.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999_999_999},
+    },
+    "Idempotency-Key": {
+        "in": "header",
+        "description": "Calls of one function with the same key are the same call. An addition to the contract.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    },
     "Prefer": {
         "in": "header",
         "description": f"`wait=N`: hold the answer back for up to N seconds, at most {WAIT_MOST:.0f} (RFC 7240). "
@@ -68,9 +77,10 @@ _REFUSALS = {
     401: "No token, or one that is not good here.",
     403: "The token lacks the capability, or the link is not good.",
     404: "An id in the path names nothing.",
-    409: "An external id is in use.",
+    409: "An external id is in use, or what is asked for does not fit the state of something.",
     413: "The body is larger than the service takes.",
     415: "The body's encoding or type is not read here.",
+    422: "The idempotency key was used with other data.",
     429: "A limit is reached; nothing happened.",
     500: "A fault of the service; its log tells more under the request id.",
 }

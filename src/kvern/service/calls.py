@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from hashlib import sha256
 
 from sqlalchemy.exc import IntegrityError
 
@@ -12,16 +13,25 @@ from kvern.service.clock import Clock
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.identity import Principal
 from kvern.service.issuer import BuiltinIssuer
-from kvern.service.live_calls import LiveCall
+from kvern.service.live_calls import Key, LiveCall
 from kvern.service.observer import Observer
 from kvern.service.outcomes import end_row, refused
 from kvern.service.running import Running, note_duration
 from kvern.service.sessions import Sessions
 from kvern.settings import Settings
 from kvern.store import Store, calls
-from kvern.store.calls import CallRecord, UnfinishedCall
+from kvern.store.calls import CallRecord, PastCall, UnfinishedCall
 from kvern.store.schedules import ScheduleRecord
-from kvern.wire.errors import ApiError, BusyError, InvalidError, TooLargeError
+from kvern.wire.errors import (
+    ApiError,
+    BusyError,
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    TooLargeError,
+    UnknownItemsError,
+    UnprocessableError,
+)
 
 
 class Calls:
@@ -46,6 +56,8 @@ class Calls:
         self._settings = settings
         self._admission = Admission(settings)
         self._running = Running(store, clock, engine, sessions, issuer, self._admission, settings, observer)
+        self._arriving: dict[tuple[int, str], asyncio.Future[None]] = {}
+        """Calls with an idempotency key that are being looked up or accepted, by function and key."""
         self._left: list[UnfinishedCall] = []
         functions.before_delete(self._stop_calls)
 
@@ -58,7 +70,7 @@ class Calls:
         self._running.base_url = base_url
 
     async def start(self) -> None:
-        """Take up what an earlier run left: calls that had begun end as Failed, the others run now."""
+        """Take up what an earlier run left: calls that had begun end as Failed, or are tried again; the others run."""
         for left in self._left:
             await self._take_up(left)
         self._left = []
@@ -70,13 +82,26 @@ class Calls:
             function = self._functions.get(left.project, record.function_id)
         except ApiError:
             function = None
-        if left.begun or function is None:
-            outcome = Outcome(Verdict.INTERRUPTED, message="The call was interrupted by a restart of the service")
-            await self._store.write(calls.END, end_row(record.id, outcome, self._clock.now()))
-            if left.session_id is not None and record.schedule_id is None:
-                await self._sessions.end(left.session_id, "EXPIRED")
+        if left.cancel_time is not None:
+            await self._end_left(left, Outcome(Verdict.CANCELLED, message="the call was cancelled"))
             return
-        self._running.resume(LiveCall(record, function, left.session_id, left.data))
+        if function is None:
+            await self._end_left(left, Outcome(Verdict.INTERRUPTED, message="Its function is not there any more"))
+            return
+        call = LiveCall(record, function, left.session_id, left.data)
+        if left.begun or call.attempt > 1:
+            call.restore_log(await self._store.read(lambda connection: calls.log_entries(connection, record.id)))
+        if left.begun:
+            await self._running.interrupted(call)
+        else:
+            self._running.resume(call)
+
+    async def _end_left(self, left: UnfinishedCall, outcome: Outcome) -> None:
+        record = left.record
+        row = end_row(record.id, outcome, self._clock.now(), record.attempt or 1)
+        await self._store.write(calls.END, row)
+        if left.session_id is not None and record.schedule_id is None:
+            await self._sessions.end(left.session_id, "EXPIRED")
 
     async def drain(self, seconds: float) -> None:
         """Refuse new calls and wait for those that run, but no longer than `seconds`, and not after `hurry`."""
@@ -92,33 +117,168 @@ class Calls:
         self._admission.closed = True
         await self._running.stop()
 
-    async def call(self, principal: Principal, function_id: int, data: bytes, nonce: str | None) -> LiveCall:
+    async def call(
+        self, principal: Principal, function_id: int, data: bytes, nonce: str | None, key: str | None = None
+    ) -> LiveCall:
         """Accept a call; returned once it is kept for good.
+
+        Args:
+            key: idempotency key: when the function has a call with it already, that one is returned, and nothing else
+                happens.
 
         Raises:
             NotFoundError: there is no such function.
             InvalidError: the function is not Ready, or the nonce cannot be bound.
             TooLargeError: `data` is too large.
             BusyError: too many calls run; nothing happened.
+            UnprocessableError: the function has a call with the same key and other data.
         """
         function = self._functions.get(principal.project, function_id)
+        if key is None:
+            return await self._new(principal, function, data, nonce)
+        return await self._keyed(principal, function, data, nonce, Key(key, sha256(data).hexdigest()))
+
+    async def _keyed(
+        self, principal: Principal, function: LiveFunction, data: bytes, nonce: str | None, key: Key
+    ) -> LiveCall:
+        place = (function.record.id, key.word)
+        while place in self._arriving:
+            await asyncio.wait((self._arriving[place],))
+        self._arriving[place] = arrived = asyncio.get_running_loop().create_future()
+        try:
+            known = await self._known(function, key)
+            if known is not None:
+                return known
+            try:
+                return await self._new(principal, function, data, nonce, key)
+            except IntegrityError:  # another service on the same database was quicker
+                known = await self._known(function, key)
+                if known is None:
+                    raise
+                return known
+        finally:
+            del self._arriving[place]
+            arrived.set_result(None)
+
+    async def _known(self, function: LiveFunction, key: Key) -> LiveCall | None:
+        """The call that was made with a key. Raises `UnprocessableError` when it had other data."""
+        found = await self._store.read(lambda connection: calls.by_key(connection, function.record.id, key.word))
+        if found is None:
+            return None
+        record, digest = found
+        if digest != key.digest:
+            raise UnprocessableError(
+                f"Expected other data, or another Idempotency-Key: call {record.id} has the key {key.word!r} and was "
+                "made with data that differs"
+            )
+        live = self._running.get(record.id)
+        if live is not None:
+            await asyncio.wait((live.accepted,))
+            return live if live.accepted.exception() is None else None
+        past = LiveCall(record, function, None, b"")
+        if record.status == "Completed":
+            past.response = await self._store.read(lambda connection: calls.response(connection, record.id))
+        past.accepted.set_result(None)
+        past.ended.set_result(None)
+        return past
+
+    async def _new(
+        self,
+        principal: Principal,
+        function: LiveFunction,
+        data: bytes,
+        nonce: str | None,
+        key: Key | None = None,
+        rerun_of: int | None = None,
+        *,
+        redrives: bool = False,
+    ) -> LiveCall:
         if function.record.status != "Ready" or function.deleted:
             hint = f": {function.record.error_message}" if function.record.status == "Failed" else ""
-            raise InvalidError(
-                f"Expected a function that is Ready, but function {function_id} is {function.record.status}{hint}"
-            )
+            which = f"function {function.record.id} is {function.record.status}{hint}"
+            raise InvalidError(f"Expected a function that is Ready, but {which}")
         most = self._settings.megabytes(self._settings.data_limit_mb)
         if len(data) > most:
             raise TooLargeError(f"Expected at most {most} bytes of data, given {len(data)}")
         self._admission.check(function)
         record = self._new_record(function)
+        record.rerun_of = rerun_of
         if nonce is not None:
             session, bound = self._sessions.bind(principal.project, nonce)
         elif function.acts or principal.session_id is not None:
             session, bound = self._sessions.implicit(principal)
         else:  # nobody would ever act in the session: two rows less to write
-            return await self._accept(record, function, None, data, None)
-        return await self._accept(record, function, session.id, data, bound)
+            session, bound = None, None
+        session_id = None if session is None else session.id
+        call = LiveCall(record, function, session_id, data, key, redrives=redrives)
+        await self._running.accept(call, bound)
+        return call
+
+    async def rerun(self, principal: Principal, function_id: int, call_id: int) -> LiveCall:
+        """Run a past call again, with its data, on today's code and as `principal`; as `call`.
+
+        Raises:
+            NotFoundError: there is no such function or call.
+            ConflictError: the call has not ended.
+        """
+        function = self._functions.get(principal.project, function_id)
+        past = (await self._past(function, [call_id])).get(call_id)
+        if past is None:
+            raise _unknown(function_id, call_id)
+        if past.status == "Running":
+            raise ConflictError(f"Expected a call that has ended, and call {call_id} has not")
+        return await self._new(principal, function, past.data, None, rerun_of=call_id)
+
+    async def redrive(self, principal: Principal, function_id: int, ids: list[int]) -> list[LiveCall]:
+        """Run calls again whose attempts are used up; they leave the list of such calls, each only once.
+
+        Raises:
+            NotFoundError: there is no such function.
+            UnknownItemsError: there is no such call.
+            ConflictError: one is not in that list.
+            BusyError: there is no room for all.
+        """
+        function = self._functions.get(principal.project, function_id)
+        past = await self._past(function, ids)
+        missing = [{"id": call_id} for call_id in ids if call_id not in past]
+        if missing:
+            raise UnknownItemsError("Call ids not found", missing=missing)
+        alive = [call_id for call_id in ids if past[call_id].dead_time is None]
+        if alive:
+            raise ConflictError(f"Expected calls whose attempts are used up, and {alive} are not such")
+        self._admission.check(function, len(ids))
+        again = (
+            self._new(principal, function, past[call_id].data, None, rerun_of=call_id, redrives=True) for call_id in ids
+        )
+        return list(await asyncio.gather(*again))
+
+    async def _past(self, function: LiveFunction, ids: list[int]) -> dict[int, PastCall]:
+        return await self._store.read(lambda connection: calls.past(connection, function.record.id, ids))
+
+    async def cancel(self, project: str, function_id: int, call_id: int) -> CallRecord:
+        """Stop a call that waits or runs; returned once nothing of it is left.
+
+        Raises:
+            NotFoundError: there is no such function or call.
+            ConflictError: it has ended otherwise.
+        """
+        function = self._functions.get(project, function_id)
+        call = self._running.get(call_id)
+        if call is not None and call.function is function:
+            await self._store.write(calls.CANCEL, {"call": call_id, "moment": self._clock.now()})
+            await self._running.cancel(call)
+            record = call.record
+        else:
+            found = await self._store.read(lambda connection: calls.get(connection, function_id, call_id))
+            if found is None:
+                raise _unknown(function_id, call_id)
+            record = found
+        if record.verdict != Verdict.CANCELLED:
+            raise ConflictError(
+                f"Expected a call that runs or waits, and call {call_id} is {record.status}"
+                + (f" ({record.verdict})" if record.verdict else "")
+            )
+        return record
 
     def due(self, function: LiveFunction, schedule: ScheduleRecord, due: int) -> LiveCall:
         """The call of one due time of a schedule, made ahead of it: nothing is counted or kept."""
@@ -140,7 +300,7 @@ class Calls:
     def admit(self, call: LiveCall, *, begun: bool) -> dict[str, object]:
         """Start a call that was made by `due`, and count it; its row is to be kept, then comes `run` or `turn_away`."""
         call.begun = begun
-        call.record.start_time = self._clock.now()
+        call.record.start_time = call.attempt_time = self._clock.now()
         self._running.admit(call)
         return call.accept_row()
 
@@ -172,18 +332,6 @@ class Calls:
             scheduled_time=due,
         )
 
-    async def _accept(
-        self,
-        record: CallRecord,
-        function: LiveFunction,
-        session_id: int | None,
-        data: bytes,
-        bound: Awaitable[None] | None,
-    ) -> LiveCall:
-        call = LiveCall(record, function, session_id, data)
-        await self._running.accept(call, bound)
-        return call
-
     def grace(self, function: LiveFunction) -> float:
         """Seconds to hold the answer to a call back: none for a function whose recent calls ran longer than that."""
         grace = self._settings.call_grace_ms / 1000
@@ -204,3 +352,7 @@ class Calls:
     def live(self, call_id: int) -> LiveCall | None:
         """A call that has not ended, or None."""
         return self._running.get(call_id)
+
+
+def _unknown(function_id: int, call_id: int) -> NotFoundError:
+    return NotFoundError(f"Call {call_id} of function {function_id} does not exist", missing=[{"id": call_id}])

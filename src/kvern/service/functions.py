@@ -9,8 +9,9 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -49,6 +50,12 @@ class LiveFunction:
 
     acts: bool = True
     """Whether `handle` takes `client`, and so needs a session; True until a call has shown otherwise."""
+
+    options: wire.FunctionOptions = field(init=False)
+    """What it asked for beyond the contract."""
+
+    def __post_init__(self) -> None:
+        self.options = msgspec.convert(self.record.options or {}, wire.FunctionOptions)
 
 
 class Deployer(Protocol):
@@ -136,6 +143,7 @@ class Functions:
         memory = _within(
             "memory", wanted.memory, self._settings.memory_min, self._settings.memory_max, self._settings.memory_default
         )
+        self._check_soft_deadline(wanted.soft_deadline_seconds)
         self._check_room(project)
         self._check_external_id(project, wanted.external_id)
         bundle = await self._bundle(who, wanted.file_id)
@@ -160,6 +168,7 @@ class Functions:
                 metadata=wanted.metadata,
                 env_vars=wanted.env_vars,
                 secret_keys=None if wanted.secrets is None else list(wanted.secrets),
+                options=_options(wanted),
             )
             self._check_room(project)
             self._arriving[project] += 1
@@ -210,6 +219,13 @@ class Functions:
             raise InvalidError(
                 f"Expected at most {self._settings.max_functions} functions in a project, and it has {count}; "
                 "delete one first"
+            )
+
+    def _check_soft_deadline(self, seconds: float | None) -> None:
+        limit = self._settings.timeout_minutes * 60
+        if seconds is not None and seconds >= limit:
+            raise InvalidError(
+                f"Expected softDeadlineSeconds below the time limit of a call, {limit:g} s, given {seconds:g}"
             )
 
     def _check_external_id(self, project: str, external_id: str | None) -> None:
@@ -332,7 +348,14 @@ class Functions:
             runtime_version=record.runtime_version,
             error=error,
             last_called=record.last_called,
+            retries=function.options.retries,
+            soft_deadline_seconds=function.options.soft_deadline_seconds,
         )
+
+
+def _options(wanted: wire.FunctionWrite) -> dict[str, Any] | None:
+    options = wire.FunctionOptions(retries=wanted.retries, soft_deadline_seconds=wanted.soft_deadline_seconds)
+    return msgspec.to_builtins(options) or None
 
 
 def _taken(external_id: str | None) -> TakenError:

@@ -10,7 +10,8 @@ from kvern.service.calls import Calls
 from kvern.service.cursors import read_cursor, write_cursor
 from kvern.service.functions import Functions
 from kvern.service.live_calls import LiveCall
-from kvern.store import Store, calls
+from kvern.store import Store, attempts, calls
+from kvern.store.attempts import CHUNKS, AttemptRecord
 from kvern.store.calls import CallRecord
 from kvern.wire import calls as wire
 from kvern.wire.base import page_size
@@ -90,18 +91,78 @@ class History:
             answer.response = msgspec.Raw(body)
         return answer
 
-    async def log(self, project: str, function_id: int, call_id: int, after: int = 0, wait: float = 0.0) -> bytes:
-        """The entries from number `after` on, as the JSON array's inside.
+    async def dead(
+        self, project: str, function_id: int, limit: int | None, cursor: str | None
+    ) -> tuple[list[tuple[CallRecord, int]], str | None]:
+        """Calls whose attempts are used up, newest first, each with the moment (ms); the cursor when there are more.
+
+        Raises:
+            NotFoundError: there is no such function.
+            InvalidError: the cursor was not made here.
+        """
+        self._functions.get(project, function_id)
+        most = page_size(limit, LIST_MOST)
+        after = None
+        if cursor is not None:
+            died, call_id = read_cursor(cursor, 2)
+            after = (died, call_id)
+        rows = await self._store.read(lambda connection: calls.dead(connection, function_id, most + 1, after))
+        more = write_cursor(rows[most - 1][1], rows[most - 1][0].id) if len(rows) > most else None
+        return rows[:most], more
+
+    async def attempts(self, project: str, function_id: int, call_id: int) -> list[AttemptRecord]:
+        """The attempts of a call that began, in order. Raises `NotFoundError`."""
+        record = await self.get(project, function_id, call_id)
+        live = self._live(function_id, call_id)
+        found = await self._store.read(lambda connection: attempts.of(connection, call_id))
+        if live is not None and record.status == "Running":
+            if record.next_attempt_time is None:
+                found.append(AttemptRecord(attempt=live.attempt, start_time=live.attempt_time))
+            return found
+        last = AttemptRecord(
+            attempt=record.attempt or 1,
+            start_time=record.next_attempt_time or record.start_time,
+            verdict=record.verdict,
+            end_time=record.end_time,
+            error_message=record.error_message,
+            error_trace=record.error_trace,
+            worker=record.worker,
+            cold=record.cold,
+            queue_seconds=record.queue_seconds,
+            run_seconds=record.run_seconds,
+            cpu_seconds=record.cpu_seconds,
+            peak_memory=record.peak_memory,
+        )
+        return [*found, last]
+
+    async def log(
+        self,
+        project: str,
+        function_id: int,
+        call_id: int,
+        after: int = 0,
+        wait: float = 0.0,
+        attempt: int | None = None,
+    ) -> bytes:
+        """The entries from number `after` on, as the JSON array's inside; those of one attempt only.
 
         While the call runs, waits up to `wait` seconds for an entry that is new (an addition to the contract).
+
+        Raises:
+            NotFoundError: there is no such function, call or attempt.
         """
-        await self.get(project, function_id, call_id)
+        record = await self.get(project, function_id, call_id)
         live = self._live(function_id, call_id)
-        if live is not None:
+        last = live.attempt if live is not None else record.attempt or 1
+        if attempt is not None and attempt > last:
+            raise NotFoundError(f"Call {call_id} has no attempt {attempt}")
+        if live is not None and attempt in (None, last):
+            first = 0 if attempt is None else live.attempt_line
             if wait > 0:
-                await live.wait_for_log(after, wait)
-            return b",".join(live.log[after:])
-        runs = await self._store.read(lambda connection: calls.log_entries(connection, call_id))
+                await live.wait_for_log(first + after, wait)
+            return b",".join(live.log[first + after :])
+        chunks = None if attempt is None else range((attempt - 1) * CHUNKS, attempt * CHUNKS)
+        runs = await self._store.read(lambda connection: calls.log_entries(connection, call_id, chunks))
         whole = b",".join(run for run in runs if run)
         if after == 0:
             return whole

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from kvern.engine import LogLine
 from kvern.service.functions import LiveFunction
+from kvern.store.attempts import CHUNKS
 from kvern.store.calls import CallRecord
 from kvern.wire.calls import LogEntry
 
 _encode = msgspec.json.encode
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An idempotency key, and the hash of the data that came with it."""
+
+    word: str
+    digest: str
+
+
 class LiveCall:
-    """A call that has not ended, or whose end is just being written."""
+    """A call that has not ended, or whose end is just being written.
+
+    Args:
+        record: its row, as far as it is shown.
+        session_id: what it acts with.
+        key: under which it may be asked for again.
+        redrives: whether the call that it runs again has to be one whose attempts are used up.
+
+    `attempt` is the one that runs or is waited for, `attempt_time` when it began or is due (ms since the epoch),
+    `attempt_line` where its log begins. `cancelled` is done when somebody wants the call to end.
+    """
 
     __slots__ = (
         "_log_chunk",
@@ -24,32 +44,53 @@ class LiveCall:
         "_news",
         "accepted",
         "acted",
+        "attempt",
+        "attempt_line",
+        "attempt_time",
         "begun",
+        "cancelled",
         "data",
         "ended",
         "function",
+        "key",
         "log",
         "record",
+        "redrives",
         "response",
         "session_id",
         "task",
     )
 
-    def __init__(self, record: CallRecord, function: LiveFunction, session_id: int | None, data: bytes) -> None:
+    def __init__(
+        self,
+        record: CallRecord,
+        function: LiveFunction,
+        session_id: int | None,
+        data: bytes,
+        key: Key | None = None,
+        *,
+        redrives: bool = False,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.record = record
         self.function = function
         self.session_id = session_id
         self.acted = False  # whether its handler was given access
         self.data = data
+        self.key = key
+        self.redrives = redrives
         self.begun = False
+        self.attempt = record.attempt or 1
+        self.attempt_time = record.next_attempt_time or record.start_time
+        self.attempt_line = 0
+        self.cancelled: asyncio.Future[None] = loop.create_future()
         self.response: bytes | None = None
         self.accepted: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self.log: list[bytes] = []
         self.task: asyncio.Task[None] | None = None
         self._log_kept = 0
-        self._log_chunk = 0
+        self._log_chunk = (self.attempt - 1) * CHUNKS
         self._news: asyncio.Event | None = None
 
     @property
@@ -71,6 +112,26 @@ class LiveCall:
             "session_id": self.session_id,
             "data": self.data,
         }
+
+    def marked_row(self) -> dict[str, object]:
+        """The row of `store.calls.ACCEPT_MARKED`."""
+        word, digest = (self.key.word, self.key.digest) if self.key is not None else (None, None)
+        marks = {"idempotency_key": word, "idempotency_hash": digest, "rerun_of": self.record.rerun_of}
+        return {**self.accept_row(), **marks}
+
+    def put_off(self, due: int) -> None:
+        """The attempt has failed, and there is another one at `due` (ms since the epoch)."""
+        self.begun = False
+        self.attempt += 1
+        self.attempt_time = self.record.next_attempt_time = due
+        self.attempt_line = len(self.log)
+        self._log_chunk = (self.attempt - 1) * CHUNKS
+
+    def restore_log(self, runs: Sequence[bytes]) -> None:
+        """Take over the lines of attempts in an earlier run of the service."""
+        entries = msgspec.json.decode(b"[" + b",".join(run for run in runs if run) + b"]", type=list[msgspec.Raw])
+        self.log = [bytes(entry) for entry in entries]
+        self._log_kept = self.attempt_line = len(self.log)
 
     def on_log(self, lines: Sequence[LogLine]) -> None:
         self.log.extend(_encode(LogEntry(timestamp=line.timestamp, message=line.message)) for line in lines)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from kvern.engine import Outcome, Verdict
+from kvern.store.attempts import CHUNKS
 from kvern.store.calls import CallRecord
 
 _STATUS = {Verdict.RETURNED: "Completed", Verdict.TIMED_OUT: "Timeout"}
@@ -53,8 +54,8 @@ def _clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def end_row(call_id: int, outcome: Outcome, moment: int, attempt: int = 1) -> dict[str, object]:
-    """The row of `store.calls.END` for an end at `moment` (ms since the epoch)."""
+def end_row(call_id: int, outcome: Outcome, moment: int, attempt: int = 1, *, dead: bool = False) -> dict[str, object]:
+    """The row of `store.calls.END` for an end at `moment` (ms since the epoch); `dead` when no attempt is left."""
     completed = outcome.verdict is Verdict.RETURNED
     return {
         "call": call_id,
@@ -71,6 +72,27 @@ def end_row(call_id: int, outcome: Outcome, moment: int, attempt: int = 1) -> di
         "to_run_seconds": outcome.run_seconds,
         "to_cpu_seconds": outcome.cpu_seconds,
         "to_peak_memory": outcome.peak_memory,
+        "to_dead_time": moment if dead else None,
+    }
+
+
+def attempt_row(call_id: int, attempt: int, outcome: Outcome, began: int, moment: int) -> dict[str, object]:
+    """The row of an attempt after which there is another; it began and ended at these moments (ms since the epoch)."""
+    return {
+        "call_id": call_id,
+        "attempt": attempt,
+        "verdict": outcome.verdict.value,
+        "start_time": began,
+        "end_time": max(moment, began),
+        "first_chunk": (attempt - 1) * CHUNKS,
+        "error_message": outcome.message,
+        "error_trace": outcome.trace,
+        "worker": outcome.worker or None,
+        "cold": outcome.cold,
+        "queue_seconds": outcome.queue_seconds,
+        "run_seconds": outcome.run_seconds,
+        "cpu_seconds": outcome.cpu_seconds,
+        "peak_memory": outcome.peak_memory,
     }
 
 

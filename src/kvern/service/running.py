@@ -2,6 +2,8 @@
 
 accepted is written -> the answer may go out -> a worker is free (a waiting call writes "begun") -> it runs
 -> end state, response and logs are written, in one group -> waiters wake
+
+An attempt after which there is another one is written apart, and the call waits until that is due.
 """
 
 from __future__ import annotations
@@ -13,16 +15,18 @@ from functools import partial
 
 from kvern.engine import Access, Engine, Order, Outcome, Verdict
 from kvern.service.admission import Admission
+from kvern.service.backoff import delay, is_retried
 from kvern.service.call_logs import CallLogs
 from kvern.service.clock import Clock
 from kvern.service.functions import LiveFunction
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import LiveCall
 from kvern.service.observer import Observer
-from kvern.service.outcomes import checked, end_row, note_end
+from kvern.service.outcomes import attempt_row, checked, end_row, note_end
 from kvern.service.sessions import Sessions
 from kvern.settings import Settings
-from kvern.store import Store, StoreFault, calls
+from kvern.store import Store, StoreFault, attempts, calls
+from kvern.wire.errors import ConflictError
 
 _END_RETRY = 1.0
 """Seconds between two tries to write an end."""
@@ -60,6 +64,7 @@ class Running:
         self._live: dict[int, LiveCall] = {}
         self._logs = CallLogs(store, self.everything)
         self._hurry = asyncio.Event()
+        self._stopping = asyncio.Event()
         self.base_url = ""
 
     def start(self) -> None:
@@ -99,14 +104,37 @@ class Running:
         self._refuse(call, error)
 
     def resume(self, call: LiveCall) -> None:
-        """Drive a call that an earlier run of the service accepted and did not begin."""
-        call.accepted.set_result(None)
-        self._enter(call)
+        """Drive a call that an earlier run of the service accepted, and of which no attempt runs."""
+        self._restore(call)
+        self._drive_on(call)
+
+    def _drive_on(self, call: LiveCall) -> None:
         work = self._observer.around(call, self._run(call))
         call.task = asyncio.create_task(work, name=f"call-{call.record.id}")
 
+    async def interrupted(self, call: LiveCall) -> None:
+        """End a call that ran when an earlier run of the service went down, or try it again if it may be."""
+        call.begun = True
+        self._restore(call)
+        outcome = Outcome(Verdict.INTERRUPTED, message="The call was interrupted by a restart of the service")
+        due = self._retry_time(call, outcome)
+        if due is None:
+            await self._end(call, outcome)
+            self._leave(call)
+        else:
+            await self._put_off(call, outcome, due)
+            self._drive_on(call)
+
+    def _restore(self, call: LiveCall) -> None:
+        call.accepted.set_result(None)
+        self._enter(call)
+
     async def drain(self, seconds: float) -> None:
-        """Wait for the calls that run, but no longer than `seconds`, and not after `hurry`."""
+        """Wait for the calls that run, but no longer than `seconds`, and not after `hurry`.
+
+        Those that wait for their next attempt are left to the next run of the service.
+        """
+        self._stopping.set()
         if self._live:
             ended = asyncio.gather(*(call.ended for call in self._live.values()))
             hurry = asyncio.ensure_future(self._hurry.wait())
@@ -127,14 +155,18 @@ class Running:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    async def cancel(self, call: LiveCall) -> None:
+        """Stop a call, and wait until it is gone. One that ends meanwhile keeps its own end."""
+        await asyncio.wait((call.accepted,))  # before that, the engine does not know it
+        if not call.cancelled.done():
+            call.cancelled.set_result(None)
+        await self._engine.cancel(call.record.id)
+        await asyncio.wait((call.ended,))
+
     async def cancel_all(self, functions: set[int]) -> None:
         """Stop the calls of the functions with these ids, and wait until they are gone."""
         theirs = [call for call in self._live.values() if call.record.function_id in functions]
-        for call in theirs:
-            await asyncio.wait((call.accepted,))  # before that, the engine does not know it
-            await self._engine.cancel(call.record.id)
-        if theirs:
-            await asyncio.wait([call.ended for call in theirs])
+        await asyncio.gather(*(self.cancel(call) for call in theirs))
 
     def _enter(self, call: LiveCall) -> None:
         self._live[call.record.id] = call
@@ -150,7 +182,7 @@ class Running:
     async def _drive(self, call: LiveCall, bound: Awaitable[None] | None) -> None:
         # A call that finds a worker begins with the commit that accepts it, and needs no second one.
         call.begun = self.has_worker(call.function)
-        writes = [self._store.write(calls.ACCEPT, call.accept_row())]
+        writes = [self._keep(call)]
         if bound is not None:
             writes.append(bound)
         kept = asyncio.gather(*writes, return_exceptions=True)
@@ -175,6 +207,18 @@ class Running:
         call.accepted.set_result(None)
         await self._run(call)
 
+    def _keep(self, call: LiveCall) -> Awaitable[None]:
+        if call.redrives:
+            return self._redrive(call)
+        if call.key is not None or call.record.rerun_of is not None:
+            return self._store.write(calls.ACCEPT_MARKED, call.marked_row())
+        return self._store.write(calls.ACCEPT, call.accept_row())
+
+    async def _redrive(self, call: LiveCall) -> None:
+        row = call.marked_row()
+        if not await self._store.transact(lambda connection: calls.redrive(connection, row)):
+            raise ConflictError(f"Call {call.record.rerun_of} was redriven already")
+
     async def _disown(self, call: LiveCall, *, ends_session: bool) -> None:
         """A call that is refused, but of which a part was kept perhaps, must not look as if it ran.
 
@@ -182,25 +226,74 @@ class Running:
         """
         outcome = Outcome(Verdict.CANCELLED, message="The call could not be kept, and did not run")
         writes = [self._store.write(calls.END, end_row(call.record.id, outcome, self._clock.now()))]
+        if call.key is not None:
+            writes.append(self._store.write(calls.FREE_KEY, {"call": call.record.id}))
         if ends_session and call.session_id is not None:
             writes.append(self._sessions.end(call.session_id, "CANCELLED"))
         await asyncio.gather(*writes, return_exceptions=True)
 
     async def _run(self, call: LiveCall) -> None:
         try:
-            outcome = await self._outcome(call)
-        except asyncio.CancelledError:
+            while await self._is_due(call):
+                outcome = await self._attempt(call)
+                if outcome.verdict is Verdict.INTERRUPTED and not call.begun:
+                    return  # it never began, so it runs when the service starts again
+                due = self._retry_time(call, outcome)
+                if due is None:
+                    await self._end(call, outcome)
+                    return
+                await self._put_off(call, outcome, due)
+        finally:
             self._leave(call)
-            raise
+
+    async def _is_due(self, call: LiveCall) -> bool:
+        """Wait until the next attempt is due; False when the service stops before that."""
+        if call.attempt == 1:
+            return True
+        sleep = asyncio.ensure_future(self._clock.sleep_until(call.attempt_time))
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((sleep, stop, call.cancelled), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            stop.cancel()
+        if self._stopping.is_set():
+            return False
+        call.record.next_attempt_time = None
+        call.attempt_time = max(call.attempt_time, self._clock.now())
+        return True
+
+    async def _attempt(self, call: LiveCall) -> Outcome:
+        try:
+            return await self._outcome(call)
         except PermissionError as error:
-            outcome = Outcome(Verdict.NOT_LOADED, message=str(error))
+            return Outcome(Verdict.NOT_LOADED, message=str(error))
         except Exception:
             _log.exception("call %s met a fault", call.record.id)
-            outcome = Outcome(Verdict.CRASHED, message="A fault of the service; its log tells more")
-        if outcome.verdict is not Verdict.INTERRUPTED or call.begun:
-            await self._end(call, outcome)
-        # else: it never began, so it runs when the service starts again
-        self._leave(call)
+            return Outcome(Verdict.CRASHED, message="A fault of the service; its log tells more")
+
+    def _retry_time(self, call: LiveCall, outcome: Outcome) -> int | None:
+        """When the call is tried again, in ms since the epoch; None when it is not."""
+        retries = call.function.options.retries
+        if retries is None or not is_retried(retries, outcome) or call.attempt >= retries.attempts:
+            return None
+        if call.cancelled.done() or call.function.deleted:
+            return None
+        return self._clock.now() + int(delay(retries, call.attempt) * 1000)
+
+    async def _put_off(self, call: LiveCall, outcome: Outcome, due: int) -> None:
+        """Write that an attempt failed and when the next is due; while the store refuses, try again."""
+        row = attempt_row(call.record.id, call.attempt, outcome, call.attempt_time, self._clock.now())
+        log_row = call.unkept_log()
+        log_rows = [*self._logs.take(call.record.id), *([log_row] if log_row is not None else [])]
+        while True:
+            try:
+                await self._store.transact(lambda connection: attempts.put_off(connection, row, due, log_rows))
+                break
+            except StoreFault as fault:
+                _log.error("an attempt of call %s could not be kept, trying again: %s", call.record.id, fault)
+                await asyncio.sleep(_END_RETRY)
+        call.put_off(due)
 
     async def _outcome(self, call: LiveCall) -> Outcome:
         revision = call.function.revision
@@ -210,6 +303,8 @@ class Running:
             refusal = await self._sessions.refusal(call.session_id)
             if refusal is not None:
                 return Outcome(Verdict.NOT_LOADED, message=refusal)
+        if call.cancelled.done():
+            return Outcome(Verdict.CANCELLED, message="the call was cancelled")
         its = self._settings
         order = Order(
             call_id=call.record.id,
@@ -221,12 +316,19 @@ class Running:
             access=partial(self._access, call),
             schedule_id=call.record.schedule_id,
             scheduled_time=call.record.scheduled_time,
+            soft_timeout=self._soft_timeout(call.function),
             on_begin=None if call.begun else partial(self._begin, call),
         )
         outcome = checked(await self._engine.run(revision, order))
         if outcome.verdict is Verdict.RETURNED and not call.acted:
             call.function.acts = False
         return outcome
+
+    def _soft_timeout(self, function: LiveFunction) -> float | None:
+        before = function.options.soft_deadline_seconds
+        limit = self._settings.timeout_minutes * 60
+        # The limit may have been lowered since the function was made.
+        return None if before is None else limit - before if before < limit else limit / 2
 
     async def _begin(self, call: LiveCall) -> None:
         await self._store.write(calls.BEGIN, {"call": call.record.id})
@@ -245,7 +347,9 @@ class Running:
         """Write the end; while the store refuses, try again: the end of a call must not be lost."""
         record = call.record
         end_time = max(self._clock.now(), record.start_time)
-        row = end_row(record.id, outcome, end_time)
+        retries = call.function.options.retries
+        is_dead = retries is not None and is_retried(retries, outcome) and call.attempt >= retries.attempts
+        row = end_row(record.id, outcome, end_time, call.attempt, dead=is_dead)
         log_row = call.unkept_log()
         log_rows = [*self._logs.take(record.id), *([log_row] if log_row is not None else [])]
         if len(log_rows) > 1:
@@ -260,8 +364,9 @@ class Running:
                 _log.error("the end of call %s could not be kept, trying again: %s", record.id, fault)
                 await self._end_again(row, log_rows, session_id)
                 break
-        note_duration(call.function, (end_time - record.start_time) / 1000)
-        note_end(record, outcome, end_time)
+        if outcome.verdict is not Verdict.INTERRUPTED:
+            note_duration(call.function, (end_time - record.start_time) / 1000)
+        note_end(record, outcome, end_time, call.attempt)
         self._observer.ended(call, record.status, outcome)
         call.response = outcome.response
 

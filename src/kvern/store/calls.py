@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, Unpack, cast
 
@@ -13,6 +13,19 @@ from kvern.wire.calls import CallFilter
 
 ACCEPT = insert(calls)
 """One accepted call; every column but those of its end."""
+
+ACCEPT_MARKED = insert(calls)
+"""An accepted call with an idempotency key, or one that runs another call's data again."""
+
+FREE_KEY = update(calls).where(calls.c.id == bindparam("call")).values(idempotency_key=None)
+"""The key of a call that was refused after all may be used again."""
+
+CANCEL = (
+    update(calls)
+    .where(calls.c.id == bindparam("call"), calls.c.status == "Running")
+    .values(cancel_time=bindparam("moment"))
+)
+"""Somebody wants a call to end; whatever happens to the service meanwhile, it begins no more."""
 
 BEGIN = update(calls).where(calls.c.id == bindparam("call")).values(begun=True)
 """Just before a call that had to wait goes to a worker; `{"call": id}`."""
@@ -34,6 +47,7 @@ END = (
         run_seconds=bindparam("to_run_seconds"),
         cpu_seconds=bindparam("to_cpu_seconds"),
         peak_memory=bindparam("to_peak_memory"),
+        dead_time=bindparam("to_dead_time"),
     )
 )
 """The one end state of a call: a call that has one already is left as it is."""
@@ -61,6 +75,8 @@ _SHOWN = (
     calls.c.run_seconds,
     calls.c.cpu_seconds,
     calls.c.peak_memory,
+    calls.c.rerun_of,
+    calls.c.next_attempt_time,
 )
 
 
@@ -68,7 +84,8 @@ _SHOWN = (
 class CallRecord:
     """What is shown of a call. The payloads are read apart: they may be large.
 
-    What is known of how it ended is as in `kvern.engine.Outcome`; None where nobody could tell.
+    What is known of how it ended is as in `kvern.engine.Outcome`; None where nobody could tell. `next_attempt_time` is
+    when its last attempt was or is due, `rerun_of` the call whose data it runs again.
     """
 
     id: int
@@ -88,6 +105,8 @@ class CallRecord:
     run_seconds: float | None = None
     cpu_seconds: float | None = None
     peak_memory: int | None = None
+    rerun_of: int | None = None
+    next_attempt_time: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,6 +118,7 @@ class UnfinishedCall:
     begun: bool
     session_id: int | None
     data: bytes
+    cancel_time: int | None
 
 
 _NAMES = tuple(column.name for column in _SHOWN)
@@ -166,29 +186,93 @@ def response(connection: Connection, call_id: int) -> bytes | None:
     return connection.execute(select(calls.c.response).where(calls.c.id == call_id)).scalar_one_or_none()
 
 
-def log_entries(connection: Connection, call_id: int) -> list[bytes]:
-    """The kept runs of entries, in order."""
+def log_entries(connection: Connection, call_id: int, chunks: range | None = None) -> list[bytes]:
+    """The kept runs of entries, in order; those of some chunks only."""
     statement = select(call_logs.c.entries).where(call_logs.c.call_id == call_id).order_by(call_logs.c.chunk)
+    if chunks is not None:
+        statement = statement.where(call_logs.c.chunk >= chunks.start, call_logs.c.chunk < chunks.stop)
     return [row[0] for row in connection.execute(statement)]
+
+
+def keep_log(connection: Connection, row: dict[str, object]) -> None:
+    """Write a run of log entries that may be written already."""
+    same = (call_logs.c.call_id == row["call_id"], call_logs.c.chunk == row["chunk"])
+    if connection.execute(select(call_logs.c.chunk).where(*same)).first() is None:
+        connection.execute(LOG, [row])
+
+
+def by_key(connection: Connection, function_id: int, key: str) -> tuple[CallRecord, str] | None:
+    """The call of a function that was made with an idempotency key, and the hash of its data."""
+    statement = select(*_SHOWN, calls.c.idempotency_hash).where(
+        calls.c.function_id == function_id, calls.c.idempotency_key == key
+    )
+    row = connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        return None
+    values = dict(cast(dict[str, Any], row))
+    digest = str(values.pop("idempotency_hash"))
+    return CallRecord(**values), digest
+
+
+@dataclass(slots=True, kw_only=True)
+class PastCall:
+    """What it takes to run a call again; `dead_time` is when its attempts were used up, in ms since the epoch."""
+
+    status: str
+    data: bytes
+    dead_time: int | None
+
+
+def past(connection: Connection, function_id: int, ids: Sequence[int]) -> dict[int, PastCall]:
+    """Those of at most a few hundred `ids` that exist."""
+    columns = (calls.c.id, calls.c.status, calls.c.data, calls.c.dead_time)
+    statement = select(*columns).where(calls.c.id.in_(ids), calls.c.function_id == function_id)
+    return {
+        row.id: PastCall(status=row.status, data=row.data, dead_time=row.dead_time)
+        for row in connection.execute(statement)
+    }
+
+
+def dead(
+    connection: Connection, function_id: int, limit: int, after: tuple[int, int] | None
+) -> list[tuple[CallRecord, int]]:
+    """Calls whose attempts are used up, newest first, each with the moment (ms); after `(moment, id)`."""
+    moment = calls.c.dead_time
+    statement = select(*_SHOWN, moment).where(calls.c.function_id == function_id, moment.is_not(None))
+    if after is not None:
+        statement = statement.where(tuple_(moment, calls.c.id) < tuple_(*after))
+    found: list[tuple[CallRecord, int]] = []
+    for row in connection.execute(statement.order_by(moment.desc(), calls.c.id.desc()).limit(limit)).mappings():
+        values = dict(cast(dict[str, Any], row))
+        died = int(values.pop("dead_time"))
+        found.append((CallRecord(**values), died))
+    return found
+
+
+def redrive(connection: Connection, row: Mapping[str, object]) -> bool:
+    """Accept the call that runs a dead one again, which is dead no more; False, and nothing, when it was not dead."""
+    buried = update(calls).where(calls.c.id == row["rerun_of"], calls.c.dead_time.is_not(None)).values(dead_time=None)
+    if connection.execute(buried).rowcount == 0:
+        return False
+    connection.execute(ACCEPT_MARKED, [dict(row)])
+    return True
 
 
 def end(connection: Connection, row: dict[str, object], log_rows: Sequence[dict[str, object]]) -> None:
     """Write the end of a call of which a part may be written already."""
     connection.execute(END, [row])
     for log_row in log_rows:
-        same = (call_logs.c.call_id == log_row["call_id"], call_logs.c.chunk == log_row["chunk"])
-        if connection.execute(select(call_logs.c.chunk).where(*same)).first() is None:
-            connection.execute(LOG, [log_row])
+        keep_log(connection, log_row)
 
 
 def unfinished(connection: Connection) -> list[UnfinishedCall]:
     """What an earlier run of the service left Running, oldest first."""
-    columns = (*_SHOWN, calls.c.project, calls.c.begun, calls.c.session_id, calls.c.data)
+    columns = (*_SHOWN, calls.c.project, calls.c.begun, calls.c.session_id, calls.c.data, calls.c.cancel_time)
     statement = select(*columns).where(calls.c.status == "Running", NOT_COMPLETED)
     left: list[UnfinishedCall] = []
     for row in connection.execute(statement).mappings():
         values = dict(cast(dict[str, Any], row))
-        rest = {name: values.pop(name) for name in ("project", "begun", "session_id", "data")}
+        rest = {name: values.pop(name) for name in ("project", "begun", "session_id", "data", "cancel_time")}
         left.append(UnfinishedCall(record=CallRecord(**values), **rest))
     left.sort(key=lambda call: call.record.id)  # in SQL it would lead to a scan of all calls by id
     return left

@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
-from kvern.store.tables import call_logs, calls, functions, schedules
+from kvern.store.tables import attempts, call_logs, calls, functions, schedules
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,6 +93,7 @@ def remove(connection: Connection, ids: Sequence[int]) -> None:
     """Delete functions with their schedules, calls and logs (contract 3.7)."""
     theirs = select(calls.c.id).where(calls.c.function_id.in_(ids))
     connection.execute(delete(call_logs).where(call_logs.c.call_id.in_(theirs)))
+    connection.execute(delete(attempts).where(attempts.c.call_id.in_(theirs)))
     connection.execute(delete(calls).where(calls.c.function_id.in_(ids)))
     connection.execute(delete(schedules).where(schedules.c.function_id.in_(ids)))
     connection.execute(delete(functions).where(functions.c.id.in_(ids)))

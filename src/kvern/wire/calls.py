@@ -7,7 +7,17 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from kvern.wire.base import LIST_DEFAULT, Body, Cursor, Id, ListLimit, Milliseconds, TimeRange
+from kvern.wire.base import (
+    LIST_DEFAULT,
+    Body,
+    ById,
+    Cursor,
+    Id,
+    ListLimit,
+    Milliseconds,
+    TimeRange,
+    first_twice,
+)
 
 Status: TypeAlias = Literal["Running", "Completed", "Failed", "Timeout"]
 Verdict: TypeAlias = Literal[
@@ -63,7 +73,13 @@ class CallOutcome(Body):
 class Call(Body):
     """`error` is an object, or a string for those who can read nothing else (contract 4.1).
 
-    `outcome` is an addition to the contract; it is there once the call has ended.
+    The rest are additions to the contract.
+
+    Args:
+        outcome: there once the call has ended.
+        rerun_of: the call whose data this one runs again.
+        next_attempt_time: when it is tried again; there while it waits for that.
+        dead_time: when its attempts were used up; in the list of such calls only.
     """
 
     id: Id
@@ -75,6 +91,30 @@ class Call(Body):
     scheduled_time: Milliseconds | None = None
     error: CallError | str | None = None
     outcome: CallOutcome | None = None
+    rerun_of: Id | None = None
+    next_attempt_time: Milliseconds | None = None
+    dead_time: Milliseconds | None = None
+
+
+class Attempt(Body):
+    """One attempt of a call; `endTime`, `outcome` and `error` are there once it has ended."""
+
+    attempt: int
+    start_time: Milliseconds
+    end_time: Milliseconds | None = None
+    error: CallError | None = None
+    outcome: CallOutcome | None = None
+
+
+class CallIds(Body):
+    """Calls to run again, each once."""
+
+    items: Annotated[list[ById], Meta(min_length=1, max_length=100)]
+
+    def __post_init__(self) -> None:
+        twice = first_twice(item.id for item in self.items)
+        if twice is not None:
+            raise ValueError(f"Expected each id once in `items`, given {twice} more than once")
 
 
 class CallFilter(Body):

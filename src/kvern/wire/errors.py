@@ -79,6 +79,12 @@ class TakenError(ApiError):
     code = 409
 
 
+class ConflictError(ApiError):
+    """What is asked for does not fit the state in which something is."""
+
+    code = 409
+
+
 class TooLargeError(ApiError):
     """A body over the server's maximum."""
 
@@ -89,6 +95,12 @@ class MediaTypeError(ApiError):
     """A body in an encoding or a type that the service does not read."""
 
     code = 415
+
+
+class UnprocessableError(ApiError):
+    """The request is well-formed, and contradicts one that was carried out."""
+
+    code = 422
 
 
 class BusyError(ApiError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
+import msgspec
 from msgspec import Meta
 
 from kvern.wire.base import (
@@ -37,8 +38,49 @@ _ENV_KEY = re.compile(r"[A-Za-z0-9_]+")
 _METADATA_BYTES = 4096
 
 
+Retried: TypeAlias = Literal["raised", "unusable", "not loaded", "timed out", "out of memory", "crashed", "interrupted"]
+"""Verdicts after which there may be another attempt."""
+
+
+class Retries(Body, omit_defaults=False):
+    """When a call is tried again. An addition to the contract; without it, a call is never run twice.
+
+    Args:
+        attempts: how many there may be, the first included.
+        delay_seconds: between the first attempt and the second.
+        factor: by which each further delay is longer than the one before.
+        max_delay_seconds: no delay is longer.
+        jitter: up to this share of each delay is left out, at random.
+        on: the verdicts after which there is another attempt.
+    """
+
+    attempts: Annotated[int, Meta(ge=1, le=100)]
+    delay_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 1.0
+    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    max_delay_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    on: Annotated[list[Retried], Meta(min_length=1, max_length=7)] = msgspec.field(
+        default_factory=lambda: ["raised", "timed out", "out of memory", "crashed"]
+    )
+
+
+SoftDeadline: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class FunctionOptions(Body):
+    """What a function may ask for beyond the contract.
+
+    Args:
+        retries: when its calls are tried again.
+        soft_deadline_seconds: so long before the time limit `handle` is told to come to an end.
+    """
+
+    retries: Retries | None = None
+    soft_deadline_seconds: SoftDeadline | None = None
+
+
 class FunctionWrite(Body):
-    """What `POST /functions` takes, one at a time (contract 3.1, 3.2)."""
+    """What `POST /functions` takes, one at a time (contract 3.1, 3.2). The last two are additions to the contract."""
 
     name: Name
     file_id: Id
@@ -54,6 +96,8 @@ class FunctionWrite(Body):
     runtime: str | None = None
     index_url: Annotated[str, Meta(max_length=2048)] | None = None
     extra_index_urls: Annotated[list[Annotated[str, Meta(max_length=2048)]], Meta(max_length=20)] | None = None
+    retries: Retries | None = None
+    soft_deadline_seconds: SoftDeadline | None = None
 
     def __post_init__(self) -> None:
         for key, value in (self.secrets or {}).items():
@@ -93,7 +137,10 @@ class FunctionError(Body, omit_defaults=False):
 
 
 class Function(Body):
-    """What the API shows of a function; secrets are masked, indexes never shown (contract 3.1)."""
+    """What the API shows of a function; secrets are masked, indexes never shown (contract 3.1).
+
+    The last two are additions to the contract, there only when they were given.
+    """
 
     id: Id
     created_time: Milliseconds
@@ -113,6 +160,8 @@ class Function(Body):
     runtime_version: str | None = None
     error: FunctionError | None = None
     last_called: Milliseconds | None = None
+    retries: Retries | None = None
+    soft_deadline_seconds: float | None = None
 
 
 class FunctionFilter(Body):

@@ -280,3 +280,75 @@ async def test_a_call_of_another_function_is_unknown(web: Web, function: LiveFun
     for rest in ("", "/response", "/logs"):
         answer = await web.get(f"/functions/{other.record.id}/calls/{call}{rest}")
         assert error_of(answer, 404)["missing"] == [{"id": call}]
+
+
+# Beyond the contract
+
+
+async def test_an_idempotency_key_makes_one_call(web: Web, function: LiveFunction) -> None:
+    headers = {"idempotency-key": "today"}
+    first = await web.call(function, {"data": {"a": 1}}, headers=headers)
+    again = await web.call(function, {"data": {"a": 1}}, headers=headers)
+    assert (again.status_code, again.json()) == (201, first.json())
+    error_of(await web.call(function, {"data": {"a": 2}}, headers=headers), 422)
+    for bad in ("", "x" * 256, "a b"):
+        assert "Idempotency-Key" in error_of(await web.call(function, headers={"idempotency-key": bad}), 400)["message"]
+    assert len(web.p.engine.orders) == 1
+
+
+async def test_a_running_call_is_cancelled(web: Web, function: LiveFunction) -> None:
+    asking = await held(web, function, headers={"prefer": "wait=30"})
+    call = f"/functions/{function.record.id}/calls/{web.p.engine.orders[-1].call_id}"
+    answer = await web.post(f"{call}/cancel")
+    assert (answer.status_code, answer.json()["outcome"]["verdict"]) == (200, "cancelled")
+    assert (await asking).json() == (await web.post(f"{call}/cancel")).json() == answer.json()
+    web.p.engine.holding = False
+    other = (await web.call(function)).json()["id"]
+    error_of(await web.post(f"/functions/{function.record.id}/calls/{other}/cancel"), 409)
+
+
+async def test_attempts_dead_calls_and_running_again(web: Web) -> None:
+    retries = {"attempts": 1, "on": ["raised"]}
+    body = {"name": "f", "fileId": await web.p.upload(), "retries": retries, "softDeadlineSeconds": 5}
+    made = (await web.post("/functions", {"items": [body]})).json()["items"][0]
+    assert made["retries"] == {**retries, "delaySeconds": 1.0, "factor": 2.0, "maxDelaySeconds": 300.0, "jitter": 0.5}
+    assert made["softDeadlineSeconds"] == 5
+    function = web.p.service.functions.get(web.p.who.project, made["id"])
+    await until(lambda: function.record.status == "Ready")
+    web.p.engine.endings.append(raised("ValueError: no", "where"))
+    failed = (await web.call(function)).json()
+    calls = f"/functions/{made['id']}/calls"
+    (attempt,) = (await web.get(f"{calls}/{failed['id']}/attempts")).json()["items"]
+    assert attempt == {
+        "attempt": 1,
+        "startTime": failed["startTime"],
+        "endTime": failed["endTime"],
+        "error": {"message": "ValueError: no", "trace": "where"},
+        "outcome": failed["outcome"],
+    }
+    assert (await web.get(f"{calls}/dead")).json()["items"] == [{**failed, "deadTime": failed["endTime"]}]
+    redriven = await web.post(f"{calls}/redrive", {"items": [{"id": failed["id"]}]})
+    assert (redriven.status_code, redriven.json()["items"][0]["rerunOf"]) == (201, failed["id"])
+    assert (await web.get(f"{calls}/dead")).json() == {"items": []}
+    error_of(await web.post(f"{calls}/redrive", {"items": [{"id": failed["id"]}]}), 409)
+    again = await web.post(f"{calls}/{failed['id']}/rerun")
+    assert (again.status_code, again.json()["rerunOf"], again.json()["status"]) == (201, failed["id"], "Completed")
+    error_of(await web.get(f"{calls}/{failed['id']}/logs", params={"attempt": 2}), 404)
+    error_of(await web.get(f"{calls}/{failed['id']}/logs", params={"attempt": 0}), 400)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"retries": {}},
+        {"retries": {"attempts": 0}},
+        {"retries": {"attempts": 2, "on": ["returned"]}},
+        {"retries": {"attempts": 2, "on": []}},
+        {"retries": {"attempts": 2, "jitter": 2}},
+        {"softDeadlineSeconds": 0},
+        {"softDeadlineSeconds": 86_400},
+    ],
+)
+async def test_options_that_make_no_sense_are_refused(web: Web, wrong: dict[str, Any]) -> None:
+    body = {"name": "f", "fileId": await web.p.upload(), **wrong}
+    error_of(await web.post("/functions", {"items": [body]}), 400)
