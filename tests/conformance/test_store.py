@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
+import shutil
+import socket
 import sqlite3
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -770,3 +774,104 @@ def test_opening_an_old_database_again_changes_nothing(sqlite_file: Database, pa
     before = schema()
     sqlite_file.open().stop()
     assert schema() == before
+
+
+# PostgreSQL's answer to a commit gets lost
+
+
+class Cutter:
+    """Stands between a store and its server, on a socket of its own, and cuts the connection at a COMMIT.
+
+    Args:
+        passes: whether the COMMIT still reaches the server, so that only its answer is lost.
+    """
+
+    def __init__(self, folder: Path, server: str, *, passes: bool) -> None:
+        self.address = str(folder)
+        self.cuts = 0
+        self.armed = False
+        self._passes = passes
+        self._server = f"{server}/.s.PGSQL.5432"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(f"{folder}/.s.PGSQL.5432")
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self._server)
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(one, other, one is near), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, is_client: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if is_client and self.armed and b"COMMIT" in data:
+                    self.armed = False
+                    self.cuts += 1
+                    source.shutdown(socket.SHUT_RDWR)
+                    if self._passes:
+                        target.sendall(data)
+                    else:
+                        target.shutdown(socket.SHUT_RDWR)
+                    return
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.mark.parametrize("passes", [True, False], ids=["after it was kept", "before it was"])
+async def test_a_commit_whose_answer_is_lost_is_carried_out_once(
+    passes: bool, emptied_postgres: Callable[[], str], postgres_sockets: str
+) -> None:
+    url = emptied_postgres()
+    folder = Path(tempfile.mkdtemp(prefix="kvern-cut-"))
+    cutter = Cutter(folder, postgres_sockets, passes=passes)
+    store = PostgresStore(url.replace(postgres_sockets, cutter.address))
+    store.start()
+    try:
+        await store.transact(lambda connection: NOTES.create(connection))
+        await store.write(ADD, note(1, "0"))
+
+        def count(connection: Connection) -> None:
+            seen = int(connection.execute(select(NOTES.c.text).where(NOTES.c.id == 1)).scalar_one())
+            connection.execute(update(NOTES).where(NOTES.c.id == 1).values(text=str(seen + 1)))
+
+        for expected in range(1, 6):
+            cutter.armed = True
+            await asyncio.gather(store.transact(count), store.write(ADD, note(expected + 1)))
+            assert execute(url, "SELECT text FROM notes WHERE id = 1") == [(str(expected),)]
+        assert await store.read(kept) == [1, 2, 3, 4, 5, 6]
+        assert cutter.cuts == 5
+    finally:
+        store.stop()
+        cutter.close()
+        shutil.rmtree(folder)
+
+
+async def test_a_locked_file_is_a_fault_until_it_is_free(path: Path) -> None:
+    store = SqliteStore(path, patience=0.05)
+    store.start()
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        await store.transact(lambda connection: NOTES.create(connection))
+        other.execute("BEGIN IMMEDIATE")
+        results = await asyncio.gather(
+            *(store.write(ADD, note(number)) for number in range(20)), store.transact(add(30)), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [StoreGoneError] * 21
+        assert await store.read(kept) == []
+        other.execute("ROLLBACK")
+        await store.write(ADD, note(1))
+        assert await store.read(kept) == [1]
+    finally:
+        other.close()
+        store.stop()

@@ -37,8 +37,9 @@ _SCHEMA = 0x6B7665726E03
 
 _ON_CONNECT = (
     "SET synchronous_commit = on",
-    # Longer waits mean that a service hangs in a transaction; the server then ends the one that hangs.
-    "SET idle_in_transaction_session_timeout = '20s'",
+    # A transaction that idles for longer belongs to a service that hangs or was cut off; it must hold nobody up, and
+    # must be over before a service gives up asking what became of its commit.
+    "SET idle_in_transaction_session_timeout = '10s'",
     "SET lock_timeout = '30s'",
 )
 
