@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from cyclopts import Parameter
 
-from kvern.cli import bundle, connection, inputs, output
+from kvern.cli import bundle, connection, inputs, output, policies
 from kvern.cli.build_log import BuildLog
 from kvern.cli.complaint import Complaint
 from kvern.cli.options import DEFAULT, Options
@@ -46,8 +46,8 @@ def deploy(
 
     What the code needs stands in `requirements.txt` at the top of the folder; for a single file, in the docstring of
     `handle` between the lines `[requirements]` and `[/requirements]`. A function that has the external id already is
-    replaced once the new one is built; its schedules are made again, its calls are gone. When the new one cannot be
-    built, the old one stays.
+    replaced once the new one is built; its schedules are made again as they were, its calls are gone. When the new one
+    cannot be built, the old one stays.
 
     For example:
 
@@ -134,18 +134,11 @@ def _replace(
             trial = build.wait(trial)
             if trial.status == "Failed":
                 return trial, 0
-        schedules = list(client.functions.schedules.list(function_id=old.id, limit=None))
-        data = {one.id: client.functions.schedules.get_input_data(one.id) for one in schedules}
+        schedules = policies.of_function(client, old.id)
         client.functions.delete(id=old.id)  # and its schedules with it
         function = create(old.external_id)
         for one in schedules:
-            client.functions.schedules.create(
-                name=one.name,
-                cron_expression=one.cron_expression,
-                function_id=function.id,
-                description=one.description,
-                data=data[one.id],
-            )
+            policies.create_again(client, one, function.id)
         return (build.wait(function) if build else function), len(schedules)
     finally:
         client.functions.delete(id=trial.id)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from kvern.cli import connection, inputs, lookup, output
+from kvern.cli import connection, inputs, lookup, output, policies
 from kvern.cli.complaint import Complaint
 from kvern.cli.options import DEFAULT, Options
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from kvern.client import CogniteClient
     from kvern.client.data_classes.functions import FunctionSchedule
 
-_PATH = "/functions/schedules"
 _Outcome = Literal["ran", "late", "skipped", "queued"]
 
 schedules = App(name="schedules")
@@ -101,8 +100,7 @@ def create(
     given = None if data is None else inputs.data(data)
     client = connection.connect(options)
     function_id = lookup.function(client, function).id
-    policies = {"timeZone": time_zone, "missed": missed, "missedWindow": missed_window, "overlap": overlap}
-    made = _create(
+    made = policies.create(
         client,
         {
             "name": name,
@@ -110,7 +108,10 @@ def create(
             "functionId": function_id,
             "description": description,
             "data": given,
-            **policies,
+            "timeZone": time_zone,
+            "missed": missed,
+            "missedWindow": missed_window,
+            "overlap": overlap,
         },
     )
     if options.json:
@@ -179,7 +180,7 @@ def _set_paused(names: tuple[str, ...], verb: str, told: str, options: Options) 
         raise Complaint(f"say which schedule to {verb}; `kvern schedules` lists them", exit_code=2)
     client = connection.connect(options)
     items = [{"id": number} for number in dict.fromkeys(_find(client, name).id for name in names)]
-    answer = client.post(f"{_PATH}/{verb}", {"items": items}).json()
+    answer = client.post(f"{policies.PATH}/{verb}", {"items": items}).json()
     if options.json:
         output.as_json(answer["items"])
     else:
@@ -213,7 +214,7 @@ def ticks(
     if limit < 1:
         raise Complaint(f"--limit takes a whole number from 1, given {limit}", exit_code=2)
     client = connection.connect(options)
-    path = f"{_PATH}/{_find(client, name).id}/ticks"
+    path = f"{policies.PATH}/{_find(client, name).id}/ticks"
     found: list[dict[str, Any]] = []
     query: dict[str, Any] = {"outcome": ",".join(outcome)} if outcome else {}
     while len(found) < limit:
@@ -241,13 +242,6 @@ def ticks(
             ],
         )
     return 0
-
-
-def _create(client: CogniteClient, wanted: dict[str, Any]) -> dict[str, Any]:
-    """By way of HTTP: the SDK knows only what the contract has, and not the policies."""
-    item = {key: value for key, value in wanted.items() if value is not None}
-    item["nonce"] = client.iam.sessions.create().nonce
-    return dict(client.post(_PATH, {"items": [item]}).json()["items"][0])
 
 
 def _find(client: CogniteClient, name: str) -> FunctionSchedule:

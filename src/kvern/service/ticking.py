@@ -149,7 +149,9 @@ class Ticker:
         now = self._clock.now()
         if jumped > 0:
             self._set = (now, f"the clock was set forward by {span(jumped)}")
+            _log.warning("the clock was set forward by %s", span(jumped))
         elif jumped < 0:
+            _log.warning("the clock was set back by %s", span(-jumped))
             self._due.clear()
             self._ready_for = 0
             for record in self._records.values():

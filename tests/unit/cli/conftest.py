@@ -171,6 +171,9 @@ class Twin:
         return Answer({"items": lines[seen:], "status": one.status})
 
     def post(self, url: str, json: dict[str, Any] | None = None) -> Answer:
+        if url == "/functions/schedules/list":
+            found = self.schedules.list(function_id=(json or {})["filter"]["functionId"])
+            return Answer({"items": [one.dump() | one.policies for one in found]})
         if url.startswith("/functions/schedules"):
             return self._post_schedules(url.rpartition("/")[2], (json or {})["items"])
         _, _, function_id, what = url.split("/", 3)
@@ -192,7 +195,9 @@ class Twin:
             return Answer({"items": [made.dump()]})
         chosen = [self.made_schedules[item["id"]] for item in items]
         for one in chosen:
-            one.policies["paused"] = verb == "pause"
+            one.policies.pop("pausedTime", None)
+            if verb == "pause":
+                one.policies["pausedTime"] = 1_700_000_000_000
         return Answer({"items": [one.dump() for one in chosen]})
 
     def _page_of_ticks(self, schedule_id: int, query: dict[str, Any]) -> Answer:

@@ -102,6 +102,22 @@ class TestDeploy:
         )
         assert schedule.function_id in twin.all
 
+    def test_schedules_that_are_made_again_keep_what_was_asked_for_and_stay_paused(
+        self, twin: Twin, kvern: Kvern, folder: Path
+    ) -> None:
+        old = twin.add("pump", "pump")
+        policies = {"timeZone": "Europe/Oslo", "missed": "last", "missedWindow": 60, "overlap": "queue"}
+        rule = {"cron_expression": "0 2 * * *", "function_id": old.id}
+        twin.schedules.create("careful", **rule, policies={**policies, "pausedTime": 1_600_000_000_000})
+        twin.schedules.create("plain", **rule)
+
+        assert kvern("deploy", str(folder)).code == 0
+
+        careful, plain = twin.made_schedules.values()
+        assert careful.policies == {**policies, "pausedTime": 1_700_000_000_000}
+        assert plain.policies == {}
+        assert old.id not in {careful.function_id, plain.function_id}
+
     def test_a_failed_build_is_told_with_its_trace_and_exit_code_1(
         self, twin: Twin, kvern: Kvern, folder: Path
     ) -> None:
@@ -441,7 +457,7 @@ class TestSchedules:
 
         assert kvern("schedules", "pause", "one", str(two.id), "one").out == "one is paused\ntwo is paused\n"
         assert kvern("schedules", "resume", "one").out == "one is resumed\n"
-        assert (one.policies, two.policies) == ({"paused": False}, {"paused": True})
+        assert (one.policies, two.policies) == ({}, {"pausedTime": 1_700_000_000_000})
         for verb in ("pause", "resume"):
             assert kvern("schedules", verb).code == 2
             assert "no schedule" in kvern("schedules", verb, "three").err
