@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.api import Api
-from tests.acceptance.server import Server, until
+from tests.acceptance.server import KVERN, Server, until
 
 FAILS = """
     import sys
@@ -126,3 +128,21 @@ def test_a_kill_between_attempts_and_a_key_that_is_used_again(server: Server, ap
     good = api.call(function_id, {"a": 1})
     rerun = api.ended(api.post(f"{path(good)}/rerun").json())
     assert (rerun["rerunOf"], rerun["status"], api.response(rerun)) == (good["id"], "Completed", {"a": 1})
+
+
+def test_the_command_line_cancels_redrives_and_runs_again(server: Server, api: Api) -> None:
+    function_id = api.ready(FAILS, externalId="flaky", retries={"attempts": 1})
+
+    def kvern(*words: str) -> Any:
+        options = ("--data-dir", str(server.data), "--json")
+        ran = subprocess.run([KVERN, "calls", *words, *options], capture_output=True, text=True, check=True)
+        return json.loads(ran.stdout)
+
+    failed = api.call(function_id, {"fails": True})
+    assert [one["id"] for one in kvern("dead", "flaky")] == [failed["id"]]
+    (again,) = kvern("redrive", str(failed["id"]))
+    assert again["rerunOf"] == failed["id"]
+    good = api.call(function_id)
+    assert kvern("rerun", str(good["id"]))[0]["rerunOf"] == good["id"]
+    slow = api.post(f"/functions/{api.ready(SAVES)}/call", {}).json()
+    assert kvern("cancel", str(slow["id"]))[0]["outcome"]["verdict"] == "cancelled"

@@ -123,6 +123,101 @@ def show(
     return 0
 
 
+@calls.command
+def cancel(ids: Annotated[tuple[int, ...], Parameter(name="ID")], /, *, options: Options = DEFAULT) -> int:
+    """Stop calls that wait or run, with everything that they started.
+
+    For example:
+
+        kvern calls cancel 4711
+        kvern calls cancel 4711 4712
+
+    Args:
+        ids: Ids of calls.
+    """
+    return _each(ids, "cancel", "{id} is cancelled", options)
+
+
+@calls.command
+def rerun(ids: Annotated[tuple[int, ...], Parameter(name="ID")], /, *, options: Options = DEFAULT) -> int:
+    """Run past calls again, with their data, on the function's code of today.
+
+    For example:
+
+        kvern calls rerun 4711
+
+    Args:
+        ids: Ids of calls.
+    """
+    return _each(ids, "rerun", "{rerunOf} runs again as {id}", options)
+
+
+def _each(ids: tuple[int, ...], what: str, told: str, options: Options) -> int:
+    if not ids:
+        raise Complaint(f"say which call to {what}; `kvern calls FUNCTION` lists them", exit_code=2)
+    client = connection.connect(options)
+    paths = [path_of(client, one) for one in ids]
+    done: list[dict[str, Any]] = [client.post(f"{path}/{what}").json() for path in paths]
+    if options.json:
+        output.as_json(done)
+    else:
+        for one in done:
+            print(told.format(**one))
+    return 0
+
+
+@calls.command
+def dead(name: str, /, *, limit: int = 25, options: Options = DEFAULT) -> int:
+    """List the calls of a function whose attempts are used up, the newest first.
+
+    For example:
+
+        kvern calls dead trend
+
+    Args:
+        name: External id of the function, else its name, else its id.
+        limit: How many at most.
+    """
+    client = connection.connect(options)
+    function = lookup.function(client, name)
+    found = client.get(f"/functions/{function.id}/calls/dead", {"limit": limit}).json()["items"]
+    if options.json:
+        output.as_json(found)
+    elif not found:
+        output.note(f"There are no such calls of {lookup.called(function)}.")
+    else:
+        tabulate(found)
+    return 0
+
+
+@calls.command
+def redrive(ids: Annotated[tuple[int, ...], Parameter(name="ID")], /, *, options: Options = DEFAULT) -> int:
+    """Run calls again whose attempts are used up; they leave the list of such calls.
+
+    For example:
+
+        kvern calls redrive 4711 4712
+
+    Args:
+        ids: Ids of calls.
+    """
+    if not ids:
+        raise Complaint("say which call to redrive; `kvern calls dead FUNCTION` lists them", exit_code=2)
+    client = connection.connect(options)
+    by_function: dict[str, list[dict[str, int]]] = {}
+    for one in ids:
+        by_function.setdefault(path_of(client, one).rpartition("/")[0], []).append({"id": one})
+    done: list[dict[str, Any]] = []
+    for path, items in by_function.items():
+        done += client.post(f"{path}/redrive", {"items": items}).json()["items"]
+    if options.json:
+        output.as_json(done)
+    else:
+        for one in done:
+            print(f"{one['rerunOf']} runs again as {one['id']}")
+    return 0
+
+
 def _shown(key: str, value: Any) -> Any:
     if key == "peakMemory":
         return f"{value / 1e6:.0f} MB"
