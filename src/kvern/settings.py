@@ -80,6 +80,9 @@ class Settings:
         unused_build_hours: for how long the packages of deleted functions are kept for the next deploy, in hours.
         lock_minutes: for how long the resolution of the same requirements is used again, in minutes.
         drain_seconds: how long a service that was told to stop waits for running calls, in seconds.
+        lease_seconds: where several servers share a database, how long after its last heartbeat a server is taken for
+            dead, in seconds.
+        heartbeat_seconds: time between two heartbeats, in seconds.
         retention_days: days for which calls, their logs and responses, and the ledger of schedules are kept.
         retention_gb: when the database holds more than this, the oldest calls that ended go before their time, in GB;
             0 = never. With SQLite.
@@ -134,6 +137,8 @@ class Settings:
     unused_build_hours: float = 24
     lock_minutes: float = 10
     drain_seconds: float = 10
+    lease_seconds: float = 5
+    heartbeat_seconds: float = 1
     retention_days: float = 90
     retention_gb: float = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -169,6 +174,11 @@ class Settings:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"Expected more than 0 as {name}, given {getattr(self, name)}")
+        if not 0 < self.heartbeat_seconds * 3 <= self.lease_seconds:
+            raise ValueError(
+                "Expected a lease_seconds of three times heartbeat_seconds or more, "
+                f"given {self.lease_seconds} and {self.heartbeat_seconds}"
+            )
         for what in ("cpu", "memory"):
             least, default, most = (getattr(self, f"{what}_{part}") for part in ("min", "default", "max"))
             if not 0 < least <= default <= most:

@@ -492,7 +492,7 @@ def _assemble(
     )
 
 
-def _store() -> SqliteStore:
+def memory_store() -> SqliteStore:
     """A store in memory on which the migrations ran already: they would take most of a test's time."""
     store = SqliteStore(None)
     _migrated().backup(_connection(store))
@@ -536,7 +536,7 @@ async def plant(
     """
     its = Settings(data_dir=folder, project=PROJECT, **settings)
     folder.mkdir(exist_ok=True)
-    store = GatedStore(state if state is not None else _store())
+    store = GatedStore(state if state is not None else memory_store())
     store.start()
     clock, builder, engine = FakeClock(), FakeBuilder(), FakeEngine()
     blobs = LocalBlobs(folder / "blobs")

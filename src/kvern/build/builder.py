@@ -47,6 +47,7 @@ class BuildRequest:
         cpu: cores that one call may use.
         memory: bytes that one call may use.
         egress: the revision's.
+        lock: what it was built with before, perhaps on another machine.
     """
 
     function_id: int
@@ -61,6 +62,7 @@ class BuildRequest:
     cpu: float = 1.0
     memory: int = 1_500_000_000
     egress: Sequence[str] | None = None
+    lock: str | None = None
 
 
 class Builder:
@@ -266,7 +268,12 @@ class Builder:
             )
             if environment is not None:
                 return environment
-        return await self._environments.make(code, interpreter, request.index_url, request.extra_index_urls, take)
+        indexes = (request.index_url, request.extra_index_urls)
+        if request.lock is not None:
+            environment = await self._environments.again(request.lock, code, interpreter, *indexes, take)
+            if environment is not None:
+                return environment
+        return await self._environments.make(code, interpreter, *indexes, take)
 
     async def _unpack(self, bundle: Path, code: Path) -> None:
         stop = threading.Event()

@@ -207,6 +207,40 @@ class Environments:
                 return None
             return await self._finish(job, anew, lock, built_for)
 
+    async def again(
+        self,
+        lock: str,
+        code: Path,
+        interpreter: Interpreter,
+        index_url: str | None,
+        extra_index_urls: Sequence[str],
+        on_line: OnLine,
+    ) -> Environment | None:
+        """The environment of a lock that was made on another machine: the same versions, asked of the indexes.
+
+        Args:
+            lock: as it is there.
+            code, interpreter, index_url, extra_index_urls, on_line: as for `make`.
+
+        Returns:
+            None when they are not to be had: something was built from source, or an index has not got it any more.
+        """
+        wanted = req.read(code)
+        found = sources(wanted, index_url, extra_index_urls, self._environ)
+        key = _key(lock, interpreter, "")
+        async with staging(self._staging) as work, exclusive(self._folder / f".{key}.lock"):
+            ready = self.restore(key)
+            if ready is not None:
+                _touch(ready.path)
+                return ready
+            job = Job(work, code, wanted, found, interpreter, on_line)
+            try:
+                await self._installer.install(job, lock, from_source=False)
+            except InstallError as error:
+                on_line(f"Its lock cannot be installed here: {error.message}")
+                return None
+            return await self._finish(job, key, lock, "")
+
     async def collect(self, used: set[str], before: float) -> int:
         """Remove the environments that are not `used` and that nobody asked for since the time `before`; how many."""
         count = 0

@@ -2,8 +2,9 @@
 
 what is raised                     | status      | log
 -----------------------------------|-------------|----------------------------------
-ApiError                           | its own     | nothing
+ApiError                           | its own     | nothing; see `_with_news`
 no such route, wrong method        | 404, 405    | nothing
+FencedError                        | 503         | nothing: the service has said so
 StoreFault                         | 500         | error, with the request id
 anything else                      | 500         | traceback, with the request id
 the client went away               | no answer   | nothing
@@ -37,9 +38,9 @@ from kvern.service.identity import Identity, Principal
 from kvern.service.log_context import bound
 from kvern.service.metrics import Metrics
 from kvern.service.service import Service
-from kvern.store import StoreFault
+from kvern.store import FencedError, StoreFault
 from kvern.wire.base import encode
-from kvern.wire.errors import ApiError, FaultError, ForbiddenError, UnauthenticatedError
+from kvern.wire.errors import ApiError, FaultError, ForbiddenError, UnauthenticatedError, UnavailableError
 
 if TYPE_CHECKING:
     from kvern.server.app import Route
@@ -56,6 +57,9 @@ _DIGITS_MOST = 16
 
 ROUTE = "kvern.route"
 """In the scope: which row of the table answers, for metrics and the access log."""
+
+_PERHAPS_OLD = frozenset({400, 401, 403, 404, 409})
+"""What may rest on something that another server has changed meanwhile."""
 
 _log = logging.getLogger(__name__)
 
@@ -131,19 +135,45 @@ def _endpoint(service: Service, row: Route) -> Endpoint:
 
     async def endpoint(request: Request) -> Response:
         request.scope[ROUTE] = route
-        identity = principal = None
-        if row.capability is not None:
-            identity, principal = await _guard(service, request, row.capability)
-        body = None
-        if decoder is not None:
-            body = decode(request, await read_body(request, most), decoder)
-        answer = await row.handler(Ask(request, principal, body, public_url, identity))
-        if isinstance(answer, Answer):
-            content = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
-            return Response(content, answer.status, answer.headers, "application/json")
-        return answer
+        raw: bytes | None = None
+
+        async def handle() -> Response:
+            nonlocal raw
+            identity = principal = None
+            if row.capability is not None:
+                identity, principal = await _guard(service, request, row.capability)
+            body = None
+            if decoder is not None:
+                raw = await read_body(request, most) if raw is None else raw
+                body = decode(request, raw, decoder)
+            return _response(await row.handler(Ask(request, principal, body, public_url, identity)))
+
+        return await _with_news(service, handle) if row.capability is not None else await handle()
 
     return endpoint
+
+
+def _response(answer: Any) -> Response:
+    if isinstance(answer, Answer):
+        content = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
+        return Response(content, answer.status, answer.headers, "application/json")
+    return answer
+
+
+async def _with_news(service: Service, handle: Callable[[], Awaitable[Response]]) -> Response:
+    """Handle again what was refused for a reason that another server has done away with: the function is there by now,
+    the client too, the name is free. What is refused has changed nothing.
+    """
+    before = service.changes.taken_up
+    try:
+        return await handle()
+    except ApiError as error:
+        if not service.servers.shared or error.code not in _PERHAPS_OLD:
+            raise
+        await service.changes.catch_up()
+        if service.changes.taken_up == before:
+            raise
+    return await handle()
 
 
 async def _guard(service: Service, request: Request, capability: tuple[str, ...]) -> tuple[Identity, Principal | None]:
@@ -234,6 +264,8 @@ def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -
             if error.status_code == 405
             else unserved.refusal(scope["method"], scope["path"])
         )
+    if isinstance(error, FencedError):
+        error = UnavailableError("This server is cut off from the others; ask again in a moment")
     if not isinstance(error, ApiError):
         what = f"{scope['method']} {_told(scope)} request id {request_id}"
         if isinstance(error, StoreFault):

@@ -15,6 +15,7 @@ from kvern.service.clock import RealClock
 from kvern.service.issuer import TOKEN_SECONDS
 from kvern.service.projects import IssuerSettings
 from kvern.service.service import Service
+from kvern.store.clients import ClientRecord
 from kvern.wire.base import Items, list_body
 from kvern.wire.errors import ApiError, UnauthenticatedError
 from kvern.wire.identity import (
@@ -37,6 +38,7 @@ class IdentityRoutes:
         self._issuer = service.issuer
         self._clients = service.clients
         self._projects = service.projects
+        self._changes = service.changes
 
     @answers(Token, refusal=TokenRefusal)
     async def token(self, ask: Ask[None]) -> Response:
@@ -52,7 +54,7 @@ class IdentityRoutes:
         if given is None:
             return _refusal(400, "invalid_request", "Expected client_id and client_secret")
         try:
-            client = self._clients.authenticate(given)
+            client = await self._client(given)
         except UnauthenticatedError as error:
             return _refusal(401, "invalid_client", error.message)
         token = self._issuer.client_token(client)
@@ -60,6 +62,13 @@ class IdentityRoutes:
             {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS},
             headers={"cache-control": "no-store"},
         )
+
+    async def _client(self, given: Credentials) -> ClientRecord:
+        try:
+            return self._clients.authenticate(given)
+        except UnauthenticatedError:
+            await self._changes.catch_up()
+            return self._clients.authenticate(given)
 
     @answers(Inspection)
     async def inspect(self, ask: Ask[None]) -> Answer:

@@ -30,6 +30,7 @@ from kvern.server.app import build_app
 from kvern.server.log import configure
 from kvern.server.metrics import everything
 from kvern.service.clock import RealClock
+from kvern.service.keys import Keys, load_keys
 from kvern.service.metrics import Metrics
 from kvern.service.projects import Projects, read_projects
 from kvern.service.service import DataDirBusyError, Service, data_dir_lock
@@ -120,7 +121,8 @@ async def _serve(
     store = open_store(settings)
     store.start()
     try:
-        service = _assemble(settings, projects, store, sandbox, url)
+        keys = await load_keys(store, settings.data_dir / "keys", os.environ.get("KVERN_MASTER_KEY"))
+        service = _assemble(settings, projects, store, sandbox, url, keys)
         await service.start()
         server = _server(build_app(service))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
@@ -193,7 +195,7 @@ async def _scraped(service: Service, listener: socket.socket) -> Callable[[], Aw
     return stop
 
 
-def _assemble(settings: Settings, projects: Projects, store: Store, sandbox: Sandbox, url: str) -> Service:
+def _assemble(settings: Settings, projects: Projects, store: Store, sandbox: Sandbox, url: str, keys: Keys) -> Service:
     data = settings.data_dir.resolve()
     terms = Terms(max_workers=settings.workers_per_function) if settings.workers_per_function else Terms()
     build_limits = Limits(Allowance(pids=_BUILD_PIDS), cgroups.find())
@@ -225,7 +227,7 @@ def _assemble(settings: Settings, projects: Projects, store: Store, sandbox: San
         clock=RealClock(),
         builder=builder,
         engine=engine,
-        master_key=os.environ.get("KVERN_MASTER_KEY"),
+        keys=keys,
         projects=projects,
     )
     service.on_stop(builder.close)

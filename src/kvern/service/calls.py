@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from kvern.engine import Engine, Outcome, Verdict
 from kvern.service.admission import Admission
 from kvern.service.clock import Clock
+from kvern.service.elsewhere import Elsewhere
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.identity import Principal
 from kvern.service.issuer import BuiltinIssuer
@@ -17,6 +18,7 @@ from kvern.service.live_calls import Key, LiveCall
 from kvern.service.observer import Observer
 from kvern.service.outcomes import end_row, refused
 from kvern.service.running import Running, note_duration
+from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
 from kvern.settings import Settings
 from kvern.store import Store, calls
@@ -33,6 +35,9 @@ from kvern.wire.errors import (
     UnprocessableError,
 )
 
+_CANCEL_SECONDS = 10.0
+"""For which a call that another server runs is waited for when it is cancelled."""
+
 
 class Calls:
     """Takes calls, from whoever asks and from schedules, and has them run."""
@@ -47,6 +52,7 @@ class Calls:
         issuer: BuiltinIssuer,
         settings: Settings,
         observer: Observer,
+        servers: Servers,
     ) -> None:
         self._store = store
         self.observer = observer
@@ -54,8 +60,13 @@ class Calls:
         self._functions = functions
         self._sessions = sessions
         self._settings = settings
-        self._admission = Admission(settings)
-        self._running = Running(store, clock, engine, sessions, issuer, self._admission, settings, observer)
+        self._servers = servers
+        self._elsewhere = Elsewhere(store)
+        self._engine = engine
+        self._admission = Admission(settings, servers)
+        self._running = Running(
+            store, clock, engine, sessions, issuer, self._admission, settings, observer, functions, servers
+        )
         self._arriving: dict[tuple[int, str], asyncio.Future[None]] = {}
         """Calls with an idempotency key that are being looked up or accepted, by function and key."""
         self._left: list[UnfinishedCall] = []
@@ -72,11 +83,34 @@ class Calls:
     async def start(self) -> None:
         """Take up what an earlier run left: calls that had begun end as Failed, or are tried again; the others run."""
         for left in self._left:
-            await self._take_up(left)
+            await self._take_up(left, "The call was interrupted by a restart of the service")
         self._left = []
         self._running.start()
 
-    async def _take_up(self, left: UnfinishedCall) -> None:
+    async def take_over(self, lost: dict[int, str | None]) -> None:
+        """Take up calls that are this server's since theirs died; by id, whose each was. Raises `StoreFault`."""
+        me = self._servers.id
+        for left in await self._store.read(lambda connection: calls.unfinished(connection, me)):
+            number = left.record.id
+            if number in lost and self._running.get(number) is None and self._servers.id == me:
+                if left.session_id is not None:
+                    await self._sessions.look_for(left.session_id)
+                await self._take_up(left, f"The call was interrupted: server {lost[number]} died")
+
+    def cut_off(self) -> None:
+        """This server is taken for dead: all calls are others' now."""
+        self._running.cut_off()
+
+    async def reload(self, ids: set[str] | None) -> None:
+        """Another server was told to cancel some of those that run here."""
+        for number in ids or ():
+            call = self._running.get(int(number))
+            if call is not None:
+                if not call.cancelled.done():
+                    call.cancelled.set_result(None)
+                await self._engine.cancel(int(number))
+
+    async def _take_up(self, left: UnfinishedCall, interrupted: str) -> None:
         record = left.record
         try:
             function = self._functions.get(left.project, record.function_id)
@@ -92,13 +126,13 @@ class Calls:
         if left.begun or call.attempt > 1:
             call.restore_log(await self._store.read(lambda connection: calls.log_entries(connection, record.id)))
         if left.begun:
-            await self._running.interrupted(call)
+            await self._running.interrupted(call, interrupted)
         else:
             self._running.resume(call)
 
     async def _end_left(self, left: UnfinishedCall, outcome: Outcome) -> None:
         record = left.record
-        row = end_row(record.id, outcome, self._clock.now(), record.attempt or 1)
+        row = end_row(record.id, outcome, self._clock.now(), record.attempt or 1, server=self._servers.id)
         await self._store.write(calls.END, row)
         if left.session_id is not None and record.schedule_id is None:
             await self._sessions.end(left.session_id, "EXPIRED")
@@ -115,6 +149,7 @@ class Calls:
     async def stop(self) -> None:
         """Wait until the end of every call is written; the engine has ended them all."""
         self._admission.closed = True
+        await self._elsewhere.stop()
         await self._running.stop()
 
     async def call(
@@ -204,6 +239,7 @@ class Calls:
         record = self._new_record(function)
         record.rerun_of = rerun_of
         if nonce is not None:
+            await self._sessions.look_for_nonce(nonce)
             session, bound = self._sessions.bind(principal.project, nonce)
         elif function.acts or principal.session_id is not None:
             session, bound = self._sessions.implicit(principal)
@@ -272,6 +308,8 @@ class Calls:
             found = await self._store.read(lambda connection: calls.get(connection, function_id, call_id))
             if found is None:
                 raise _unknown(function_id, call_id)
+            if found.status == "Running" and self._servers.shared:
+                found = await self._cancel_elsewhere(function_id, call_id) or found
             record = found
         if record.verdict != Verdict.CANCELLED:
             raise ConflictError(
@@ -279,6 +317,12 @@ class Calls:
                 + (f" ({record.verdict})" if record.verdict else "")
             )
         return record
+
+    async def _cancel_elsewhere(self, function_id: int, call_id: int) -> CallRecord | None:
+        """Have the server that runs it cancel a call."""
+        await self._store.write(calls.CANCEL, {"call": call_id, "moment": self._clock.now()})
+        await self._elsewhere.ended(call_id, _CANCEL_SECONDS)
+        return await self._store.read(lambda connection: calls.get(connection, function_id, call_id))
 
     def due(self, function: LiveFunction, schedule: ScheduleRecord, due: int) -> LiveCall:
         """The call of one due time of a schedule, made ahead of it: nothing is counted or kept."""

@@ -63,6 +63,16 @@ class Clients:
             if record.group_id is None:
                 await self._save(replace(record, group_id=self._store.next_id()))
 
+    async def reload(self, ids: set[str] | None) -> None:
+        """Take up what another server changed of some, or of all."""
+        now = {record.client_id: record for record in await self._store.read(clients.everything)}
+        for client_id in now.keys() | self._records.keys() if ids is None else ids:
+            if client_id in now:
+                self._records[client_id] = now[client_id]
+            else:
+                self._records.pop(client_id, None)
+        self._changed()
+
     def get(self, client_id: str) -> ClientRecord | None:
         return self._records.get(client_id)
 

@@ -86,7 +86,9 @@ class FakeClock:
         """Turn the clock, stopping at every moment that someone sleeps for, in order."""
         end = self._now + milliseconds
         await _others()
-        while due := sorted(entry for entry in self._sleepers if entry[0] <= end and not entry[1].done()):
+        while due := sorted(
+            (entry for entry in self._sleepers if entry[0] <= end and not entry[1].done()), key=lambda entry: entry[0]
+        ):
             moment, sleeper = due[0]
             self._now = max(self._now, moment)
             self._sleepers.remove(due[0])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from kvern.build.builder import Builder, BuildRequest
 from kvern.build.errors import BuildError
@@ -73,16 +73,24 @@ class Deployments:
         self._collector: asyncio.Task[None] | None = None
         self._deleted = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._obtaining: dict[int, asyncio.Task[Revision]] = {}
 
-    def start(self) -> None:
-        """Go on with what an earlier run of the service left: Ready ones are found again, others built."""
+    def start(self, *, shared: bool = False) -> None:
+        """Go on with what an earlier run of the service left: Ready ones are found again, others built.
+
+        Args:
+            shared: whether other servers deploy from the same database. Then Ready ones that are not here are made
+                here too, and what is not Ready is deployed by the server that has taken it.
+        """
         everything = self._functions.everything()
         self._logs.clear({function.record.id for function in everything})
         for function in everything:
             status = function.record.status
             if status == "Ready" and self._restore(function):
                 continue
-            if status != "Failed":
+            if shared:
+                self.prefetch([function])
+            elif status != "Failed":
                 self.deploy(function)
         self._collector = asyncio.create_task(self._collect(), name="collect-builds")
 
@@ -96,25 +104,67 @@ class Deployments:
 
     async def stop(self) -> None:
         """End the builds that run; they begin again at the next start."""
-        tasks = [*self._tasks.values(), *([self._collector] if self._collector else [])]
+        tasks: list[asyncio.Task[Any]] = [*self._tasks.values(), *self._obtaining.values()]
+        tasks += [self._collector] if self._collector else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def let_go(self) -> None:
+        """End the builds that run: they are another server's now."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def prefetch(self, functions: list[LiveFunction]) -> None:
+        """Make in the background, for the first call here, what other servers have built."""
+        for function in functions:
+            if function.record.status == "Ready" and function.revision is None:
+                self._obtain(function)
+
+    async def obtain(self, function: LiveFunction) -> Revision:
+        """The revision of a function that is Ready; made here when another server built it.
+
+        Raises:
+            BuildError: it is not Ready any more, or cannot be made here.
+        """
+        return function.revision or await asyncio.shield(self._obtain(function))
+
+    def _obtain(self, function: LiveFunction) -> asyncio.Task[Revision]:
+        number = function.record.id
+        task = self._obtaining.get(number)
+        if task is None:
+            task = asyncio.create_task(self._make_here(function), name=f"obtain-{number}")
+            self._obtaining[number] = task
+            task.add_done_callback(self._obtained)
+        return task
+
+    def _obtained(self, task: asyncio.Task[Revision]) -> None:
+        for number in [number for number, one in self._obtaining.items() if one is task]:
+            del self._obtaining[number]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("%s: a function that another server has built cannot be made here: %s", task.get_name(), error)
+
+    async def _make_here(self, function: LiveFunction) -> Revision:
+        if function.record.status != "Ready" or function.deleted:
+            raise BuildError("The function is not Ready any more")
+        if self._restore(function) and function.revision is not None:
+            return function.revision
+        function.revision = await self._build(function, lambda _: None)
+        _log.info("function %s, which another server built, is here now", function.record.id)
+        return function.revision
+
     def lock(self, function: LiveFunction) -> wire.Lock:
         """The packages of a function. Raises `InvalidError` unless it is Ready."""
-        revision = function.revision
-        if revision is None:
-            raise InvalidError(
-                f"Expected a function that is Ready, and {function.record.id} is {function.record.status}: "
-                "it has no lock"
-            )
-        return wire.Lock(
-            function_id=function.record.id,
-            runtime_version=_version(revision),
-            environment=revision.environment.key,
-            lock=_scrub(revision.environment.lock),
-        )
+        record, revision = function.record, function.revision
+        if revision is not None:
+            version, environment, lock = _version(revision), revision.environment.key, revision.environment.lock
+        elif record.status == "Ready":  # another server has built it
+            version, environment, lock = record.runtime_version or "", record.environment or "", record.lock or ""
+        else:
+            raise InvalidError(f"Expected a function that is Ready, and {record.id} is {record.status}: it has no lock")
+        return wire.Lock(function_id=record.id, runtime_version=version, environment=environment, lock=_scrub(lock))
 
     async def log(self, function: LiveFunction, after: int, wait: float) -> wire.BuildLog:
         """The log of a function's build from entry number `after` on.
@@ -133,8 +183,10 @@ class Deployments:
 
     async def withdraw(self, function: LiveFunction) -> None:
         """End a deleted function's build and its hosts, and clear away what was made for it."""
-        task = self._tasks.get(function.record.id)
-        if task is not None:
+        for tasks in (self._tasks, self._obtaining):
+            task = tasks.get(function.record.id)
+            if task is None:
+                continue
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(task, return_exceptions=True)
@@ -170,11 +222,11 @@ class Deployments:
         try:
             record.status = "Deploying"
             await self._functions.save(function)
-            revision = await self._build(function, log)
+            revision = await self._build(function, log.add)
             log.add(f"Loading {revision.handler} under {_version(revision)}.")
             await self._engine.prepare(revision)
             function.revision = revision
-            record.environment = revision.environment.key
+            record.environment, record.lock = revision.environment.key, revision.environment.lock
             record.runtime_version = _version(revision)
             record.error_message = record.error_trace = None
             log.add("Ready.")
@@ -192,10 +244,10 @@ class Deployments:
         await self._save(function)
         await self._logs.finish(record.id, log)
 
-    async def _build(self, function: LiveFunction, log: BuildLog) -> Revision:
+    async def _build(self, function: LiveFunction, tell: Callable[[str], None]) -> Revision:
         def on_output(line: str) -> None:
             _log.debug("build of function %s: %s", function.record.id, line)
-            log.add(line)
+            tell(line)
 
         try:
             sealed = self._functions.secrets(function)
@@ -219,6 +271,7 @@ class Deployments:
             cpu=record.cpu,
             memory=int(record.memory * 1_000_000_000),
             egress=_egress(record.metadata),
+            lock=record.lock,
         )
 
     async def _save(self, function: LiveFunction) -> None:

@@ -15,11 +15,13 @@ import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from kvern.build.errors import BuildError
 from kvern.build.revision import Revision
 from kvern.service.clock import Clock
 from kvern.service.files import Files
 from kvern.service.identity import Principal
 from kvern.service.ranges import in_range
+from kvern.service.servers import Servers
 from kvern.settings import Settings
 from kvern.store import Store, StoreFault, functions
 from kvern.store.blobs import Blobs
@@ -62,6 +64,7 @@ class Deployer(Protocol):
     """Makes a function Ready, or Failed, in the background."""
 
     def deploy(self, function: LiveFunction) -> None: ...
+    async def obtain(self, function: LiveFunction) -> Revision: ...
     async def withdraw(self, function: LiveFunction) -> None: ...
 
 
@@ -76,6 +79,7 @@ class Functions:
         clock: Clock,
         files: Files,
         settings: Settings,
+        servers: Servers,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -83,6 +87,7 @@ class Functions:
         self._clock = clock
         self._files = files
         self._settings = settings
+        self._servers = servers
         self._runtimes: list[str] = []
         self._live: dict[int, LiveFunction] = {}
         self._by_external_id: dict[tuple[str, str], LiveFunction] = {}
@@ -98,6 +103,50 @@ class Functions:
         self._deployer = deployer
         for record in await self._store.read(functions.everything):
             self._hold(LiveFunction(record))
+
+    async def reload(self, ids: set[str] | None) -> list[LiveFunction]:
+        """Read some anew, or all: another server changed them. Those that are there now and were not read before."""
+        if ids is None:
+            records = await self._store.read(functions.everything)
+            wanted = set(self._live)
+        else:
+            numbers = [int(number) for number in ids]
+            records = await self._store.read(lambda connection: functions.several(connection, numbers))
+            wanted = self._live.keys() & set(numbers)
+        fresh: list[LiveFunction] = []
+        for record in records:
+            function = self._live.get(record.id)
+            if function is None:
+                function = LiveFunction(record)
+                self._hold(function)
+            elif record.server is None or record.server != self._servers.id:  # of its own this server knows more
+                record.last_called = max(record.last_called or 0, function.record.last_called or 0) or None
+                function.record = record
+            fresh.append(function)
+        gone = [self._live[number] for number in wanted - {record.id for record in records}]
+        if gone:
+            await self._let_go(gone)
+        return fresh
+
+    async def _let_go(self, gone: list[LiveFunction]) -> None:
+        """Another server deleted these, with all that was kept of them."""
+        for function in gone:
+            function.deleted = True
+        for action in self._before_delete:
+            await action(gone)
+        await self._forget(gone)
+
+    async def _forget(self, gone: list[LiveFunction]) -> None:
+        for function in gone:
+            record = function.record
+            self._live.pop(record.id, None)
+            if record.external_id is not None:
+                self._by_external_id.pop((record.project, record.external_id), None)
+        for action in self._after_delete:
+            await action(gone)
+        if self._deployer is not None:
+            for function in gone:
+                await self._deployer.withdraw(function)
 
     def _hold(self, function: LiveFunction) -> None:
         record = function.record
@@ -162,6 +211,7 @@ class Functions:
                 runtime=runtime,
                 revision=uuid.uuid4().hex,
                 created_time=self._clock.now(),
+                server=self._servers.id,
                 external_id=wanted.external_id,
                 owner=wanted.owner or None,
                 description=wanted.description or None,
@@ -297,16 +347,21 @@ class Functions:
             for function in chosen:
                 function.deleted = False
             raise
-        for function in chosen:
-            self._live.pop(function.record.id, None)
-            if function.record.external_id is not None:
-                self._by_external_id.pop((project, function.record.external_id), None)
-        for action in self._after_delete:
-            await action(chosen)
+        await self._forget(chosen)
         for function in chosen:
             await self._blobs.delete(function.record.bundle)
-            if self._deployer is not None:
-                await self._deployer.withdraw(function)
+
+    async def revision(self, function: LiveFunction) -> Revision:
+        """What to run of a function; made here first when another server has built it.
+
+        Raises:
+            BuildError: it is not Ready, or cannot be made here.
+        """
+        if function.revision is not None:
+            return function.revision
+        if self._deployer is None:
+            raise BuildError("The function is not Ready any more")
+        return await self._deployer.obtain(function)
 
     async def save(self, function: LiveFunction) -> None:
         """Write a function's status and what goes with it."""

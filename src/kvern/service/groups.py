@@ -87,6 +87,16 @@ class Groups:
         everything = {**known, **{record.id: record for record in wanted}}
         self._records = {number: record for number, record in everything.items() if number not in gone}
 
+    async def reload(self, ids: set[str] | None) -> None:
+        """Take up what another server changed of some, or of all."""
+        now = {record.id: record for record in await self._store.read(groups.everything)}
+        for number in now.keys() | self._records.keys() if ids is None else {int(one) for one in ids}:
+            if number in now:
+                self._records[number] = now[number]
+            else:
+                self._records.pop(number, None)
+        self._changed()
+
     def grant(self, project: str, issuer: str, subject: str, claims: tuple[str, ...]) -> Grant | None:
         """What a subject may do, by all that is known now; None when it may do nothing, or is not known any more.
 

@@ -8,6 +8,7 @@ import msgspec
 
 from kvern.service.calls import Calls
 from kvern.service.cursors import read_cursor, write_cursor
+from kvern.service.elsewhere import Elsewhere
 from kvern.service.functions import Functions
 from kvern.service.live_calls import LiveCall
 from kvern.store import Store, attempts, calls
@@ -19,6 +20,9 @@ from kvern.wire.errors import NotFoundError, UnknownItemsError
 
 LIST_MOST = 1000
 
+_LOG_EVERY = 1.0
+"""Seconds between two looks for lines of a call that another server runs; it keeps them every two."""
+
 
 class History:
     """Looks at live calls first, then at the store: a call's end is written before it stops being live."""
@@ -27,6 +31,11 @@ class History:
         self._store = store
         self._functions = functions
         self._running = running
+        self._elsewhere = Elsewhere(store)
+
+    async def stop(self) -> None:
+        """Wait for no more news."""
+        await self._elsewhere.stop()
 
     async def page(self, project: str, function_id: int, query: wire.CallQuery) -> tuple[list[CallRecord], str | None]:
         """Newest first; the cursor to go on from when there are more.
@@ -53,16 +62,28 @@ class History:
         if live is not None:
             if wait > 0:
                 await asyncio.wait((live.ended,), timeout=wait)
-            return live.record
+            if not live.lost:
+                return live.record
+        record = await self._kept(function_id, call_id)
+        if wait > 0 and self._is_elsewhere(record):
+            await self._elsewhere.ended(call_id, wait)
+            record = await self._kept(function_id, call_id)
+        return record
+
+    async def _kept(self, function_id: int, call_id: int) -> CallRecord:
         record = await self._store.read(lambda connection: calls.get(connection, function_id, call_id))
         if record is None:
             raise NotFoundError(f"Call {call_id} of function {function_id} does not exist", missing=[{"id": call_id}])
         return record
 
+    def _is_elsewhere(self, record: CallRecord) -> bool:
+        """Whether another server runs it, or will."""
+        return self._store.shared and record.status == "Running"
+
     def _live(self, function_id: int, call_id: int) -> LiveCall | None:
         """A live call that was accepted for good; one that is only being written does not exist yet."""
         live = self._running.live(call_id)
-        if live is None or live.record.function_id != function_id or not live.accepted.done():
+        if live is None or live.lost or live.record.function_id != function_id or not live.accepted.done():
             return None
         return live
 
@@ -162,6 +183,18 @@ class History:
                 await live.wait_for_log(first + after, wait)
             return b",".join(live.log[first + after :])
         chunks = None if attempt is None else range((attempt - 1) * CHUNKS, attempt * CHUNKS)
+        deadline = asyncio.get_running_loop().time() + wait
+        entries = await self._kept_log(call_id, after, chunks)
+        while not entries and self._is_elsewhere(record):
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await self._elsewhere.ended(call_id, min(left, _LOG_EVERY))
+            record = await self._kept(function_id, call_id)
+            entries = await self._kept_log(call_id, after, chunks)
+        return entries
+
+    async def _kept_log(self, call_id: int, after: int, chunks: range | None) -> bytes:
         runs = await self._store.read(lambda connection: calls.log_entries(connection, call_id, chunks))
         whole = b",".join(run for run in runs if run)
         if after == 0:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, cast
 
 import jwt
@@ -16,9 +15,9 @@ from kvern.service.clients import Clients, Credentials
 from kvern.service.clock import Clock
 from kvern.service.groups import Groups
 from kvern.service.identity import BUILTIN, Principal
+from kvern.service.sessions import Sessions
 from kvern.store.clients import ClientRecord
 from kvern.store.sessions import SessionRecord
-from kvern.store.vault import write_private
 from kvern.wire.errors import UnauthenticatedError
 
 ISSUER = BUILTIN
@@ -43,8 +42,8 @@ class BuiltinIssuer:
         clients: who may get tokens.
         groups: tell what they may do.
         clock: tells when a token ends.
-        key: file of the signing key, made with mode 0600 at the first start.
-        session_principal: who acts in a session; None when it cannot act any more.
+        key: the signing key, PEM, from `new_key`.
+        sessions: tell who acts in them.
     """
 
     issuer = ISSUER
@@ -54,16 +53,14 @@ class BuiltinIssuer:
         clients: Clients,
         groups: Groups,
         clock: Clock,
-        key: Path,
-        session_principal: Callable[[int, int], Principal | None],
+        key: bytes,
+        sessions: Sessions,
     ) -> None:
         self._clients = clients
         self._groups = groups
         self._clock = clock
-        self._session_principal = session_principal
-        if not key.exists():
-            write_private(key, _new_key())
-        loaded = serialization.load_pem_private_key(key.read_bytes(), password=None)
+        self._sessions = sessions
+        loaded = serialization.load_pem_private_key(key, password=None)
         self._key = cast(ec.EllipticCurvePrivateKey, loaded)
         self._public = self._key.public_key()
 
@@ -94,11 +91,13 @@ class BuiltinIssuer:
             claims = msgspec.convert(decoded, _Claims)
         except (jwt.PyJWTError, msgspec.ValidationError, ValueError, RecursionError) as error:
             raise UnauthenticatedError("The token is not good: it was not made by this service") from error
+        if claims.sid is not None:
+            await self._sessions.look_for(claims.sid)
         return Assertion(ISSUER, claims.sub, claims.exp * 1000, session_id=claims.sid)
 
     def access(self, assertion: Assertion) -> Mapping[str, Principal]:
         if assertion.session_id is not None:
-            principal = self._session_principal(assertion.session_id, assertion.expires)
+            principal = self._sessions.principal(assertion.session_id, assertion.expires)
             if principal is None:
                 raise UnauthenticatedError("The session of this token has ended")
             return {principal.project: principal}
@@ -120,7 +119,8 @@ class BuiltinIssuer:
         return {record.project: principal}
 
 
-def _new_key() -> bytes:
+def new_key() -> bytes:
+    """A signing key."""
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

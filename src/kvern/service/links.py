@@ -6,13 +6,11 @@ import base64
 import hashlib
 import hmac
 import secrets
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from kvern.service.clock import Clock
-from kvern.store.vault import write_private
 from kvern.wire.errors import ForbiddenError
 
 UPLOAD_MS = 7 * 24 * 3_600_000
@@ -40,12 +38,10 @@ class Grant(msgspec.Struct, array_like=True):
 
 
 class Links:
-    """Signs and checks links. The key is made, mode 0600, at the first start."""
+    """Signs and checks links, with a key from `new_key`."""
 
-    def __init__(self, key: Path, clock: Clock) -> None:
-        if not key.exists():
-            write_private(key, secrets.token_bytes(32))
-        self._key = key.read_bytes()
+    def __init__(self, key: bytes, clock: Clock) -> None:
+        self._key = key
         self._clock = clock
 
     def sign(
@@ -73,6 +69,11 @@ class Links:
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, hashlib.sha256)
+
+
+def new_key() -> bytes:
+    """A key that proves links."""
+    return secrets.token_bytes(32)
 
 
 def _text(raw: bytes) -> str:

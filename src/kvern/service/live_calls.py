@@ -54,9 +54,11 @@ class LiveCall:
         "function",
         "key",
         "log",
+        "lost",
         "record",
         "redrives",
         "response",
+        "server",
         "session_id",
         "task",
     )
@@ -84,6 +86,10 @@ class LiveCall:
         self.attempt_time = record.next_attempt_time or record.start_time
         self.attempt_line = 0
         self.cancelled: asyncio.Future[None] = loop.create_future()
+        self.server: str | None = None
+        """Which of the servers that share a database runs it."""
+        self.lost = False
+        """Whether that server was cut off: others write how it ends."""
         self.response: bytes | None = None
         self.accepted: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
@@ -110,6 +116,7 @@ class LiveCall:
             "schedule_id": record.schedule_id,
             "scheduled_time": record.scheduled_time,
             "session_id": self.session_id,
+            "server": self.server,
             "data": self.data,
         }
 

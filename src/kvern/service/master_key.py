@@ -14,8 +14,9 @@ import logging
 from sqlalchemy import Connection
 
 from kvern.service.functions import Functions
+from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
-from kvern.store import Store, functions, sessions
+from kvern.store import Store, functions, keys, sessions
 from kvern.store.vault import Vault
 from kvern.wire.clients import MasterKeyRotation
 from kvern.wire.errors import InvalidError
@@ -26,11 +27,12 @@ _log = logging.getLogger(__name__)
 class MasterKey:
     """Changes the key that wraps all secrets."""
 
-    def __init__(self, store: Store, vault: Vault, live: Functions, acting: Sessions) -> None:
+    def __init__(self, store: Store, vault: Vault, live: Functions, acting: Sessions, servers: Servers) -> None:
         self._store = store
         self._vault = vault
         self._functions = live
         self._sessions = acting
+        self._servers = servers
         self._busy = asyncio.Lock()
 
     async def check(self) -> None:
@@ -61,6 +63,11 @@ class MasterKey:
     async def rotate(self) -> MasterKeyRotation:
         """Change the master key. Raises `InvalidError` when there is no key to change to."""
         async with self._busy:
+            if self._servers.shared and not self._vault.is_given and len((await self._servers.everyone())[0]) > 1:
+                raise InvalidError(
+                    "The master key stays as it is: several servers share the database, and this one's key comes from "
+                    "its data folder. Set KVERN_MASTER_KEY=NEW,OLD on all of them, start them again, and rotate then"
+                )
             try:
                 await asyncio.to_thread(self._vault.begin_rotation)
             except ValueError as error:
@@ -69,6 +76,7 @@ class MasterKey:
 
     async def _rewrap(self) -> MasterKeyRotation:
         def work(connection: Connection) -> tuple[dict[int, bytes], dict[int, bytes]]:
+            keys.rewrap(connection, self._one)
             return functions.rewrap(connection, self._one), sessions.rewrap(connection, self._one)
 
         theirs, others = await self._store.transact(work)

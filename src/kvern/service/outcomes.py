@@ -54,11 +54,14 @@ def _clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def end_row(call_id: int, outcome: Outcome, moment: int, attempt: int = 1, *, dead: bool = False) -> dict[str, object]:
+def end_row(
+    call_id: int, outcome: Outcome, moment: int, attempt: int = 1, *, dead: bool = False, server: str | None = None
+) -> dict[str, object]:
     """The row of `store.calls.END` for an end at `moment` (ms since the epoch); `dead` when no attempt is left."""
     completed = outcome.verdict is Verdict.RETURNED
     return {
         "call": call_id,
+        "its_server": server,
         "to_status": status_of(outcome.verdict),
         "to_verdict": outcome.verdict.value,
         "to_end_time": moment,

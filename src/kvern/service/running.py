@@ -13,19 +13,21 @@ import logging
 from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 
+from kvern.build.errors import BuildError
 from kvern.engine import Access, Engine, Order, Outcome, Verdict
 from kvern.service.admission import Admission
 from kvern.service.backoff import delay, is_retried
 from kvern.service.call_logs import CallLogs
 from kvern.service.clock import Clock
-from kvern.service.functions import LiveFunction
+from kvern.service.functions import Functions, LiveFunction
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import LiveCall
 from kvern.service.observer import Observer
 from kvern.service.outcomes import attempt_row, checked, end_row, note_end
+from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
 from kvern.settings import Settings
-from kvern.store import Store, StoreFault, attempts, calls
+from kvern.store import FencedError, Store, StoreFault, attempts, calls
 from kvern.wire.errors import ConflictError
 
 _END_RETRY = 1.0
@@ -52,6 +54,8 @@ class Running:
         admission: Admission,
         settings: Settings,
         observer: Observer,
+        functions: Functions,
+        servers: Servers,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -61,6 +65,8 @@ class Running:
         self._admission = admission
         self._settings = settings
         self._observer = observer
+        self._functions = functions
+        self._servers = servers
         self._live: dict[int, LiveCall] = {}
         self._logs = CallLogs(store, self.everything)
         self._hurry = asyncio.Event()
@@ -78,8 +84,14 @@ class Running:
     def everything(self) -> Iterable[LiveCall]:
         return self._live.values()
 
+    def cut_off(self) -> None:
+        """Others take this server for dead, or will: its calls are theirs now, and nothing more is written of them."""
+        for call in self._live.values():
+            call.lost = True
+
     async def accept(self, call: LiveCall, bound: Awaitable[None] | None) -> None:
         """Drive a new call; returns once it is kept for good. `bound` is the writing of a session that is its alone."""
+        call.server = self._servers.id
         self._enter(call)
         work = self._observer.around(call, self._drive(call, bound))
         call.task = asyncio.create_task(work, name=f"call-{call.record.id}")
@@ -91,6 +103,7 @@ class Running:
 
     def admit(self, call: LiveCall) -> None:
         """Count a call that somebody else keeps; `run` or `turn_away` follows."""
+        call.server = self._servers.id
         self._enter(call)
 
     def run(self, call: LiveCall) -> None:
@@ -112,11 +125,11 @@ class Running:
         work = self._observer.around(call, self._run(call))
         call.task = asyncio.create_task(work, name=f"call-{call.record.id}")
 
-    async def interrupted(self, call: LiveCall) -> None:
-        """End a call that ran when an earlier run of the service went down, or try it again if it may be."""
+    async def interrupted(self, call: LiveCall, why: str) -> None:
+        """End a call that ran when an earlier run of the service, or its server, died; or try it again if it may be."""
         call.begun = True
         self._restore(call)
-        outcome = Outcome(Verdict.INTERRUPTED, message="The call was interrupted by a restart of the service")
+        outcome = Outcome(Verdict.INTERRUPTED, message=why)
         due = self._retry_time(call, outcome)
         if due is None:
             await self._end(call, outcome)
@@ -126,6 +139,7 @@ class Running:
             self._drive_on(call)
 
     def _restore(self, call: LiveCall) -> None:
+        call.server = self._servers.id
         call.accepted.set_result(None)
         self._enter(call)
 
@@ -225,7 +239,7 @@ class Running:
         Nor does the session act that was bound for it alone.
         """
         outcome = Outcome(Verdict.CANCELLED, message="The call could not be kept, and did not run")
-        writes = [self._store.write(calls.END, end_row(call.record.id, outcome, self._clock.now()))]
+        writes = [self._store.write(calls.END, end_row(call.record.id, outcome, self._clock.now(), server=call.server))]
         if call.key is not None:
             writes.append(self._store.write(calls.FREE_KEY, {"call": call.record.id}))
         if ends_session and call.session_id is not None:
@@ -236,7 +250,7 @@ class Running:
         try:
             while await self._is_due(call):
                 outcome = await self._attempt(call)
-                if outcome.verdict is Verdict.INTERRUPTED and not call.begun:
+                if call.lost or (outcome.verdict is Verdict.INTERRUPTED and not call.begun):
                     return  # it never began, so it runs when the service starts again
                 due = self._retry_time(call, outcome)
                 if due is None:
@@ -266,6 +280,8 @@ class Running:
     async def _attempt(self, call: LiveCall) -> Outcome:
         try:
             return await self._outcome(call)
+        except FencedError as error:
+            return Outcome(Verdict.INTERRUPTED, message=str(error))
         except PermissionError as error:
             return Outcome(Verdict.NOT_LOADED, message=str(error))
         except Exception:
@@ -296,9 +312,10 @@ class Running:
         call.put_off(due)
 
     async def _outcome(self, call: LiveCall) -> Outcome:
-        revision = call.function.revision
-        if revision is None:
-            return Outcome(Verdict.NOT_LOADED, message="The function is not Ready any more")
+        try:
+            revision = await self._functions.revision(call.function)
+        except BuildError as error:
+            return Outcome(Verdict.NOT_LOADED, message=error.message, trace=error.trace)
         if call.session_id is not None and self._sessions.needs_refresh(call.session_id):
             refusal = await self._sessions.refusal(call.session_id)
             if refusal is not None:
@@ -319,6 +336,8 @@ class Running:
             soft_timeout=self._soft_timeout(call.function),
             on_begin=None if call.begun else partial(self._begin, call),
         )
+        if call.lost:
+            return Outcome(Verdict.INTERRUPTED, message="the server was cut off")
         outcome = checked(await self._engine.run(revision, order))
         if outcome.verdict is Verdict.RETURNED and not call.acted:
             call.function.acts = False
@@ -331,7 +350,9 @@ class Running:
         return None if before is None else limit - before if before < limit else limit / 2
 
     async def _begin(self, call: LiveCall) -> None:
-        await self._store.write(calls.BEGIN, {"call": call.record.id})
+        await self._store.write(calls.BEGIN, {"call": call.record.id, "its_server": call.server})
+        if call.lost:
+            raise FencedError("this server was cut off before the call began")
         call.begun = True
 
     def _access(self, call: LiveCall) -> Access:
@@ -349,7 +370,7 @@ class Running:
         end_time = max(self._clock.now(), record.start_time)
         retries = call.function.options.retries
         is_dead = retries is not None and is_retried(retries, outcome) and call.attempt >= retries.attempts
-        row = end_row(record.id, outcome, end_time, call.attempt, dead=is_dead)
+        row = end_row(record.id, outcome, end_time, call.attempt, dead=is_dead, server=call.server)
         log_row = call.unkept_log()
         log_rows = [*self._logs.take(record.id), *([log_row] if log_row is not None else [])]
         if len(log_rows) > 1:
@@ -362,8 +383,10 @@ class Running:
         for fault in await asyncio.gather(*writes, return_exceptions=True):
             if isinstance(fault, BaseException):
                 _log.error("the end of call %s could not be kept, trying again: %s", record.id, fault)
-                await self._end_again(row, log_rows, session_id)
+                await self._end_again(call, row, log_rows, session_id)
                 break
+        if call.lost:
+            return
         if outcome.verdict is not Verdict.INTERRUPTED:
             note_duration(call.function, (end_time - record.start_time) / 1000)
         note_end(record, outcome, end_time, call.attempt)
@@ -371,10 +394,12 @@ class Running:
         call.response = outcome.response
 
     async def _end_again(
-        self, row: dict[str, object], log_rows: Sequence[dict[str, object]], session_id: int | None
+        self, call: LiveCall, row: dict[str, object], log_rows: Sequence[dict[str, object]], session_id: int | None
     ) -> None:
         while True:
             await asyncio.sleep(_END_RETRY)
+            if call.lost:
+                return
             try:
                 await self._store.transact(lambda connection: calls.end(connection, row, log_rows))
                 if session_id is not None:

@@ -132,6 +132,7 @@ class Schedules:
                 self._live.pop(schedule_id, None)
                 self._queued.drop(schedule_id)
             elif known is None:
+                await self._sessions.look_for(record.session_id)
                 self._hold(record)
             else:
                 self._take_over(known, record)
@@ -177,6 +178,7 @@ class Schedules:
     async def _create(self, principal: Principal, function: LiveFunction, wanted: wire.ScheduleWrite) -> wire.Schedule:
         project = principal.project
         if wanted.nonce is not None:
+            await self._sessions.look_for_nonce(wanted.nonce)
             session, bound = self._sessions.bind(project, wanted.nonce)
         else:
             session, bound = self._sessions.implicit(principal, oneshot=False)

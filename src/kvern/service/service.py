@@ -19,6 +19,7 @@ from kvern.engine import Engine
 from kvern.service.authority import Authorities
 from kvern.service.build_logs import BuildLogs
 from kvern.service.calls import Calls
+from kvern.service.changes import Changes
 from kvern.service.clients import Clients, Credentials
 from kvern.service.clock import Clock
 from kvern.service.datasets import DataSets
@@ -28,6 +29,7 @@ from kvern.service.functions import Functions
 from kvern.service.groups import Groups
 from kvern.service.history import History
 from kvern.service.issuer import BuiltinIssuer
+from kvern.service.keys import Keys, local_keys
 from kvern.service.links import UPLOAD_MS, Links
 from kvern.service.master_key import MasterKey
 from kvern.service.metrics import Metrics
@@ -40,13 +42,15 @@ from kvern.service.projects import Projects
 from kvern.service.readiness import Readiness
 from kvern.service.retention import Retention
 from kvern.service.schedules import Schedules
+from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
+from kvern.service.shared import Shared
 from kvern.service.ticks import Ledger
 from kvern.service.uploads import Uploads
 from kvern.settings import Settings
 from kvern.store import Store, StoreFault, files, sessions, uploads
 from kvern.store.blobs import Blobs
-from kvern.store.vault import Vault, write_private
+from kvern.store.vault import write_private
 from kvern.wire.errors import UnauthenticatedError
 from kvern.wire.functions import Status
 
@@ -79,7 +83,7 @@ class Service:
     """One service on one data folder.
 
     Args:
-        master_key: the key that wraps all secrets; None takes the one in the data folder.
+        keys: what is sealed and signed with; None takes those of the data folder.
         projects: what it serves; None serves the project of the setting of that name alone.
         http: how foreign issuers are asked; None asks them over the network.
     """
@@ -93,7 +97,7 @@ class Service:
         clock: Clock,
         builder: Builder,
         engine: Engine,
-        master_key: str | None = None,
+        keys: Keys | None = None,
         projects: Projects | None = None,
         http: Http | None = None,
     ) -> None:
@@ -106,9 +110,10 @@ class Service:
         self.metrics = Metrics()
         observer = Observer(self.metrics)
         self.readiness = Readiness(store, settings.data_dir, settings.megabytes(settings.disk_free_mb))
-        keys = settings.data_dir / "keys"
-        keys.mkdir(mode=0o700, exist_ok=True)
-        vault = Vault(keys / "master.key", master_key)
+        keys = keys or local_keys(settings.data_dir / "keys", None)
+        vault = keys.vault
+        self.servers = Servers(store, settings, settings.data_dir)
+        self.changes = Changes(store, self.servers)
         self.projects = projects if projects is not None else Projects(settings.project)
         self.clients = Clients(store, clock, self.projects, self._access_changed)
         self.groups = Groups(store, clock, self.projects, self.clients, self._access_changed)
@@ -118,25 +123,39 @@ class Service:
         self.sessions = Sessions(
             store, clock, self.clients, self.groups, vault, OidcSessions(clock, endpoints), self._access_changed
         )
-        self.issuer = BuiltinIssuer(self.clients, self.groups, clock, keys / "issuer.pem", self.sessions.principal)
+        self.issuer = BuiltinIssuer(self.clients, self.groups, clock, keys.issuer, self.sessions)
         self.authorities = Authorities(clock, self.sessions.is_alive)
         for authority in (self.issuer, *dict.fromkeys(foreign.values())):
             self.authorities.add(authority)
-        links = Links(keys / "links.key", clock)
+        links = Links(keys.links, clock)
         self.data_sets = DataSets(store, clock)
         self.files = Files(store, blobs, clock, links)
         self.uploads = Uploads(store, blobs, clock, links, self.files, settings.megabytes(settings.file_limit_mb))
-        self.functions = Functions(store, blobs, vault, clock, self.files, settings)
-        self.calls = Calls(store, clock, engine, self.functions, self.sessions, self.issuer, settings, observer)
+        self.functions = Functions(store, blobs, vault, clock, self.files, settings, self.servers)
+        self.calls = Calls(
+            store, clock, engine, self.functions, self.sessions, self.issuer, settings, observer, self.servers
+        )
         self.history = History(store, self.functions, self.calls)
         self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
         self.ledger = Ledger(store, self.schedules)
-        self.master_key = MasterKey(store, vault, self.functions, self.sessions)
+        self.master_key = MasterKey(store, vault, self.functions, self.sessions, self.servers)
         logs = BuildLogs(settings.data_dir / "build-logs", clock.now)
         grace = settings.unused_build_hours * 3600
         self.deployments = Deployments(self.functions, blobs, builder, engine, logs, grace, observer)
         self.metrics.reading(self._read_figures)
         self.retention = Retention(store, clock, settings, self.metrics)
+        self._shared = Shared(
+            self.servers,
+            self.changes,
+            self.clients,
+            self.groups,
+            self.sessions,
+            self.functions,
+            self.schedules,
+            self.calls,
+            self.deployments,
+            engine,
+        )
         self._tidier: asyncio.Task[None] | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
@@ -163,21 +182,29 @@ class Service:
             await self.master_key.check()
         await self._engine.start()
         await self._builder.clear_leftovers()
+        await self.servers.join(self._shared)
+        await self.changes.start()
         await self.clients.start()
         await self.groups.start()
         await self.sessions.start()
         await self.functions.start(self.deployments, list(await self._builder.runtimes()))
-        await self._clear_leftovers()
-        await self.calls.load()
+        if not self.servers.shared:
+            await self._clear_leftovers()
+            await self.calls.load()
         await self.master_key.start()
-        self.deployments.start()
+        self.deployments.start(shared=self.servers.shared)
 
     async def begin(self, base_url: str) -> None:
         """Run calls and schedules: from now on functions reach the service under `base_url`."""
         self.calls.reached_under(base_url)
         await self._write_client_file(base_url)
         await self.calls.start()
-        await self.schedules.start()
+        if self.servers.shared:
+            await self.schedules.load()
+            await self.servers.begin(base_url)
+            self.changes.follow()
+        else:
+            await self.schedules.start()
         self._tidier = asyncio.create_task(self._tidy(), name="tidy")
         self.readiness.state = "running"
 
@@ -185,13 +212,17 @@ class Service:
         """Refuse new calls, wait up to `drain` seconds for those that run, end the rest, close everything."""
         self.readiness.state = "draining"
         await self.schedules.stop()
+        await self.servers.step_down()
         await self.calls.drain(drain)
         await self.deployments.stop()
         await self._engine.stop()
         await self.calls.stop()
+        await self.history.stop()
+        await self.changes.stop()
         if self._tidier is not None:
             self._tidier.cancel()
             await asyncio.gather(self._tidier, return_exceptions=True)
+        await self.servers.leave()
         await self._http.close()
         for close in self._closers:
             await close()
@@ -246,6 +277,8 @@ class Service:
         while True:
             await asyncio.sleep(_TIDY_EVERY)
             self.sessions.forget_stale()
+            if not self.servers.leads:
+                continue
             try:
                 await self._forget(self._clock.now())
             except StoreFault as error:

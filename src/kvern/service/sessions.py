@@ -89,6 +89,41 @@ class Sessions:
             self._hold(record)
         self.review()
 
+    async def reload(self, ids: set[str] | None) -> None:
+        """Read anew those that are held here, or all that can act: another server changed them."""
+        if ids is None:
+            held, rows = set(self._alive), await self._store.read(sessions.alive)
+        else:
+            held = self._alive.keys() & {int(number) for number in ids}
+            rows = await self._store.read(lambda connection: sessions.some_alive(connection, list(held)))
+        for record in rows:
+            self._take_over(record)
+        for number in held - {record.id for record in rows}:
+            gone = self._alive.pop(number, None)
+            if gone is not None and gone.nonce_hash is not None:
+                self._by_nonce.pop(gone.nonce_hash, None)
+            self._foreign.drop(number)
+        self._changed()
+
+    def _take_over(self, record: SessionRecord) -> None:
+        old = self._alive.get(record.id)
+        if old is not None and old.nonce_hash is not None:
+            self._by_nonce.pop(old.nonce_hash, None)
+        self._hold(record)
+
+    async def look_for(self, session_id: int) -> None:
+        """Read a session that is not held here: another server may have made it."""
+        if self._store.shared and session_id not in self._alive:
+            for record in await self._store.read(lambda connection: sessions.some_alive(connection, [session_id])):
+                self._hold(record)
+
+    async def look_for_nonce(self, nonce: str) -> None:
+        """Read the session that waits for a nonce, when it is not held here: another server may have made it."""
+        if self._store.shared and _hash(nonce) not in self._by_nonce:
+            record = await self._store.read(lambda connection: sessions.by_nonce(connection, _hash(nonce)))
+            if record is not None:
+                self._take_over(record)
+
     def _hold(self, record: SessionRecord) -> None:
         self._alive[record.id] = record
         if record.status == "READY" and record.nonce_hash is not None:
@@ -221,7 +256,18 @@ class Sessions:
         if self._clock.now() - record.creation_time > NONCE_MS:
             raise InvalidError("Failed to bind session: the nonce is older than one minute; create a new session")
         record.status, record.nonce_hash = "ACTIVE", None
+        if self._store.shared:
+            return record, self._bind_alone(record)
         return record, self._save_status(record)
+
+    def _bind_alone(self, record: SessionRecord) -> Awaitable[None]:
+        """Bind, unless another server has at the same moment."""
+
+        def work(connection: Connection) -> None:
+            if not sessions.bind(connection, record.id):
+                raise InvalidError("Failed to bind session: the nonce was used before; create a new session")
+
+        return self._store.transact(work)
 
     def implicit(self, principal: Principal, *, oneshot: bool = True) -> tuple[SessionRecord, Awaitable[None]]:
         """A bound session for a call without a nonce: it runs as its caller (contract 4.2).

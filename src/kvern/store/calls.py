@@ -27,12 +27,20 @@ CANCEL = (
 )
 """Somebody wants a call to end; whatever happens to the service meanwhile, it begins no more."""
 
-BEGIN = update(calls).where(calls.c.id == bindparam("call")).values(begun=True)
-"""Just before a call that had to wait goes to a worker; `{"call": id}`."""
+BEGIN = (
+    update(calls)
+    .where(calls.c.id == bindparam("call"), calls.c.server.is_not_distinct_from(bindparam("its_server")))
+    .values(begun=True)
+)
+"""Just before a call that had to wait goes to a worker; `{"call", "its_server"}`, the server that runs it."""
 
 END = (
     update(calls)
-    .where(calls.c.id == bindparam("call"), calls.c.status == "Running")
+    .where(
+        calls.c.id == bindparam("call"),
+        calls.c.status == "Running",
+        calls.c.server.is_not_distinct_from(bindparam("its_server")),
+    )
     .values(
         status=bindparam("to_status"),
         verdict=bindparam("to_verdict"),
@@ -50,7 +58,7 @@ END = (
         dead_time=bindparam("to_dead_time"),
     )
 )
-"""The one end state of a call: a call that has one already is left as it is."""
+"""The one end state of a call: one that has one already, or that another server has taken over, is left as it is."""
 
 LOG = insert(call_logs)
 """A run of log entries: `{"call_id", "chunk", "entries"}`; `entries` is JSON objects joined by commas."""
@@ -265,10 +273,12 @@ def end(connection: Connection, row: dict[str, object], log_rows: Sequence[dict[
         keep_log(connection, log_row)
 
 
-def unfinished(connection: Connection) -> list[UnfinishedCall]:
-    """What an earlier run of the service left Running, oldest first."""
+def unfinished(connection: Connection, server: str | None = None) -> list[UnfinishedCall]:
+    """What an earlier run of the service left Running, or what a server has not ended; oldest first."""
     columns = (*_SHOWN, calls.c.project, calls.c.begun, calls.c.session_id, calls.c.data, calls.c.cancel_time)
     statement = select(*columns).where(calls.c.status == "Running", NOT_COMPLETED)
+    if server is not None:
+        statement = statement.where(calls.c.server == server)
     left: list[UnfinishedCall] = []
     for row in connection.execute(statement).mappings():
         values = dict(cast(dict[str, Any], row))
@@ -276,3 +286,12 @@ def unfinished(connection: Connection) -> list[UnfinishedCall]:
         left.append(UnfinishedCall(record=CallRecord(**values), **rest))
     left.sort(key=lambda call: call.record.id)  # in SQL it would lead to a scan of all calls by id
     return left
+
+
+def ended(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Those of `ids` that do not run any more."""
+    running: set[int] = set()
+    for start in range(0, len(ids), 500):
+        portion = calls.c.id.in_(ids[start : start + 500])
+        running.update(connection.scalars(select(calls.c.id).where(portion, calls.c.status == "Running")))
+    return set(ids) - running

@@ -46,6 +46,8 @@ class FunctionRecord:
     error_trace: str | None = None
     last_called: int | None = None
     options: dict[str, Any] | None = None
+    server: str | None = None
+    lock: str | None = None
 
 
 _JSON = frozenset({"metadata", "env_vars", "secret_keys", "options"})
@@ -81,9 +83,14 @@ def everything(connection: Connection) -> list[FunctionRecord]:
     return records
 
 
+def several(connection: Connection, ids: Sequence[int]) -> list[FunctionRecord]:
+    """Those of `ids` that exist; `last_called` as it was kept last."""
+    return [_record(row) for row in connection.execute(select(functions).where(functions.c.id.in_(ids))).mappings()]
+
+
 def save(connection: Connection, record: FunctionRecord) -> None:
     """Write what changes in a function's life; a function that was deleted meanwhile stays deleted."""
-    changing = ("status", "runtime_version", "environment", "error_message", "error_trace", "last_called")
+    changing = ("status", "runtime_version", "environment", "lock", "error_message", "error_trace", "last_called")
     connection.execute(
         update(functions).where(functions.c.id == record.id).values({name: getattr(record, name) for name in changing})
     )

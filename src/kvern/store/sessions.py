@@ -76,6 +76,29 @@ def alive(connection: Connection) -> list[SessionRecord]:
     return [SessionRecord(**cast(dict[str, Any], row)) for row in rows]
 
 
+def some_alive(connection: Connection, ids: list[int]) -> list[SessionRecord]:
+    """Those of `ids` that can still be bound or act."""
+    found: list[SessionRecord] = []
+    for start in range(0, len(ids), 500):
+        portion = sessions.c.id.in_(ids[start : start + 500])
+        rows = connection.execute(select(sessions).where(portion, sessions.c.status.in_(("READY", "ACTIVE"))))
+        found += [SessionRecord(**cast(dict[str, Any], row)) for row in rows.mappings()]
+    return found
+
+
+def by_nonce(connection: Connection, nonce_hash: str) -> SessionRecord | None:
+    """The session that waits for a nonce."""
+    waiting = select(sessions).where(sessions.c.nonce_hash == nonce_hash, sessions.c.status == "READY")
+    row = connection.execute(waiting).mappings().one_or_none()
+    return None if row is None else SessionRecord(**cast(dict[str, Any], row))
+
+
+def bind(connection: Connection, session_id: int) -> bool:
+    """Bind a session that waits; False when it does not wait any more."""
+    waiting = update(sessions).where(sessions.c.id == session_id, sessions.c.status == "READY")
+    return connection.execute(waiting.values(status="ACTIVE", nonce_hash=None)).rowcount == 1
+
+
 def page(
     connection: Connection, project: str, status: str | None, limit: int, after: int | None, *, now: int, nonces: int
 ) -> list[SessionRecord]:

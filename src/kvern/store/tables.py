@@ -163,8 +163,11 @@ functions = Table(
     Column("created_time", BigInteger, nullable=False),
     Column("last_called", BigInteger, nullable=True),
     Column("options", Text, nullable=True),
+    Column("server", String(40), nullable=True),
+    Column("lock", Text, nullable=True),
     UniqueConstraint("project", "external_id", name="functions_external_id"),
 )
+"""`server` deploys it, where several share the database; `lock` is what its environment was made from."""
 
 calls = Table(
     "calls",

@@ -68,6 +68,22 @@ class Vault:
         """Where the master key comes from, for people."""
         return "KVERN_MASTER_KEY" if self._given else str(self.path)
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the master key comes from outside of the data folder."""
+        return bool(self._given)
+
+    def wrap(self, key: bytes) -> bytes:
+        """A key, wrapped by the master key."""
+        return self._master.encrypt(key)
+
+    def unwrap(self, wrapped: bytes) -> bytes:
+        """A wrapped key. Raises `ValueError` when no master key is the one that wrapped it."""
+        try:
+            return self._master.decrypt(wrapped)
+        except InvalidToken as error:
+            raise ValueError("a key cannot be read: the master key is not the one it was kept with") from error
+
     def begin_rotation(self) -> None:
         """Seal with a new key from now on: a fresh one for the file, the first of those that were given.
 
