@@ -16,7 +16,7 @@ from kvern.service.identity import Principal
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import Key, LiveCall
 from kvern.service.observer import Observer
-from kvern.service.outcomes import end_row, refused
+from kvern.service.outcomes import end_row
 from kvern.service.running import Running, note_duration
 from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
@@ -341,17 +341,10 @@ class Calls:
         """Whether a call would begin at once."""
         return self._running.has_worker(function)
 
-    def admit(self, call: LiveCall, *, begun: bool) -> dict[str, object]:
-        """Start a call that was made by `due`, and count it; its row is to be kept, then comes `run` or `turn_away`."""
+    def admit(self, call: LiveCall, *, begun: bool) -> None:
+        """Count a call that was made by `due`; its row is to be kept, then comes `run` or `turn_away`."""
         call.begun = begun
-        call.record.start_time = call.attempt_time = self._clock.now()
         self._running.admit(call)
-        return call.accept_row()
-
-    def refuse(self, call: LiveCall, refusal: str) -> dict[str, object]:
-        """The row to keep of a call that was made by `due` and cannot run: Failed with the reason."""
-        call.record.start_time = self._clock.now()
-        return {**call.accept_row(), **refused(refusal, call.record.start_time)}
 
     def run(self, call: LiveCall) -> None:
         """Run a call that `admit` counted: its row is kept."""

@@ -18,7 +18,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -29,39 +28,16 @@ from kvern.service.clock import Clock
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.live_calls import LiveCall
 from kvern.service.sessions import Sessions
+from kvern.service.shots import Due, Shot, skipped, span, standing_against, take
 from kvern.store import Store, ticks
 from kvern.store.schedules import ScheduleRecord
 from kvern.store.ticks import TickRecord
 from kvern.wire.errors import NotFoundError
 
-IN_TIME = 1000
-"""Milliseconds after its due time until which a call was made in time."""
-
 QUEUE_MOST = 100
 """Due times of one schedule that may wait for the call before them."""
 
-PAUSED = "the schedule is paused"
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Due:
-    """A schedule that is due, with the call that was made ahead for it, if one was."""
-
-    record: ScheduleRecord
-    time: int
-    call: LiveCall | None = None
-
-
-@dataclass(slots=True)
-class Shot:
-    """What a due time came to: its tick, the row of its call, and the call itself when it is to run."""
-
-    record: ScheduleRecord
-    tick: TickRecord
-    row: dict[str, object] | None = None
-    call: LiveCall | None = None
 
 
 class Firing:
@@ -115,28 +91,40 @@ class Firing:
         """
         at_once: list[Shot] = []
         looking: list[Due] = []
-        workers: set[int] = set()
+        begun: set[int] = set()
         accounted: list[int] = []
+        functions: dict[int, LiveFunction | None] = {}
         for due in dues:
             record = due.record
-            function = self._function(record)
+            if record.function_id not in functions:
+                functions[record.function_id] = self._function(record)
+            function = functions[record.function_id]
             if function is None:
                 continue
-            skip = _standing_against(record, function)
+            skip = standing_against(record, function)
             again = record.accounted_until is not None and due.time <= record.accounted_until
             overlaps = record.overlap in ("skip", "queue")
             if again or (skip is None and (overlaps or self._sessions.get(record.session_id) is None)):
                 looking.append(due)
             else:
                 try:
-                    at_once.append(self._shot(due, function, cause, skip=skip, workers=workers))
+                    if skip is not None:
+                        shot = skipped(record, due.time, skip)
+                    else:
+                        # Of a function only one call of a moment counts on the worker that is free.
+                        shot = take(self._calls, due, function, may_begin=record.function_id not in begun)
+                        begun.add(record.function_id)
                 except Exception as error:
                     _log.error("schedule %s met a fault: %s", record.id, error)
                     self._unkept(record, due.time, str(error))
                     continue
-                if not self.unsettled[record.id]:
+                at_once.append(shot)
+                if not self.unsettled.get(record.id):
                     accounted.append(record.id)
             self.unsettled[record.id] += 1
+        moment = self._clock.now()
+        for shot in at_once:
+            shot.stamp(moment, cause)
         if at_once:
             self._spawn(self._keep_all(at_once, accounted))
         if looking:
@@ -159,52 +147,6 @@ class Firing:
         except NotFoundError:
             return None
         return None if function.deleted else function
-
-    def _shot(
-        self,
-        due: Due,
-        function: LiveFunction,
-        cause: str | None,
-        *,
-        skip: str | None = None,
-        refusal: str | None = None,
-        workers: set[int] | None = None,
-    ) -> Shot:
-        """Count a call in, unless something stands against it.
-
-        Args:
-            skip: why no call is made, if none is.
-            refusal: why the call cannot run, if it cannot.
-            workers: functions whose free worker is taken by a call of this moment.
-
-        Raises:
-            StoreFault: the store gives no id.
-        """
-        record = due.record
-        if skip is not None:
-            return Shot(record, TickRecord(schedule_id=record.id, due_time=due.time, outcome="skipped", reason=skip))
-        call = due.call
-        if call is None or call.function is not function:
-            call = self._calls.due(function, record, due.time)
-        refusal = refusal or self._calls.refusal(function)
-        if refusal is not None:
-            row = self._calls.refuse(call, refusal)
-            outcome, reason = "skipped", refusal
-        else:
-            begun = (workers is None or record.function_id not in workers) and self._calls.has_worker(function)
-            if workers is not None:
-                workers.add(record.function_id)
-            row = self._calls.admit(call, begun=begun)
-            outcome, reason = _lateness(call.record.start_time - due.time, cause)
-        tick = TickRecord(
-            schedule_id=record.id,
-            due_time=due.time,
-            outcome=outcome,
-            reason=reason,
-            fired_time=call.record.start_time,
-            call_id=call.record.id,
-        )
-        return Shot(record, tick, row, None if refusal is not None else call)
 
     async def _keep_all(self, shots: list[Shot], accounted: list[int]) -> None:
         """All of a moment; one by one when one of them was fired already."""
@@ -314,7 +256,7 @@ class Firing:
         function = self._function(record)
         if function is None:
             return None
-        skip = _standing_against(record, function)
+        skip = standing_against(record, function)
         overlaps = record.overlap in ("skip", "queue")
         if skip is None and overlaps and (running is not None or self._waiting(record.id)):
             reason = "earlier due times wait" if running is None else f"call {running} still ran"
@@ -322,7 +264,11 @@ class Firing:
                 tick = TickRecord(schedule_id=record.id, due_time=due.time, outcome="queued", reason=reason)
                 return Shot(record, tick)
             skip = f"{QUEUE_MOST} earlier due times wait" if record.overlap == "queue" else reason
-        return self._shot(due, function, cause, skip=skip, refusal=refusal)
+        if skip is not None:
+            return skipped(record, due.time, skip)
+        shot = take(self._calls, due, function, refusal)
+        shot.stamp(self._clock.now(), cause)
+        return shot
 
     async def _session_refusal(self, record: ScheduleRecord) -> str | None:
         if self._sessions.get(record.session_id) is not None:
@@ -350,17 +296,16 @@ class Firing:
         function = self._function(record)
         if function is None:
             return None
-        late = self._clock.now() - tick.due_time
-        shot = self._shot(
-            Due(record, tick.due_time),
-            function,
-            None,
-            skip=_standing_against(record, function),
-            refusal=refusal,
-        )
+        now = self._clock.now()
+        skip = standing_against(record, function)
+        if skip is not None:
+            shot = skipped(record, tick.due_time, skip)
+        else:
+            shot = take(self._calls, Due(record, tick.due_time), function, refusal)
+            shot.stamp(now, None)
         if shot.call is not None:
             shot.tick.outcome = "late"
-            shot.tick.reason = f"{tick.reason}; fired {span(late)} late"
+            shot.tick.reason = f"{tick.reason}; fired {span(now - tick.due_time)} late"
         else:
             shot.tick.reason = f"{tick.reason}; then {shot.tick.reason}"
         try:
@@ -382,27 +327,5 @@ class Firing:
         return shot.call
 
 
-def _standing_against(record: ScheduleRecord, function: LiveFunction) -> str | None:
-    if record.paused_time is not None:
-        return PAUSED
-    if function.record.status != "Ready":
-        return f"the function is {function.record.status}"
-    return None
-
-
-def _lateness(late: int, cause: str | None) -> tuple[str, str | None]:
-    if late <= IN_TIME:
-        return "ran", None
-    return "late", f"fired {span(late)} late: {cause or 'the service was busy'}"
-
-
 def _fired_already(tick: TickRecord) -> IntegrityError:
     return IntegrityError(None, None, Exception(f"schedule {tick.schedule_id} fired {tick.due_time} before"))
-
-
-def span(milliseconds: int) -> str:
-    """A time span in the unit that suits it."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
-        if milliseconds >= 2 * size:
-            return f"{milliseconds / size:.1f} {unit}"
-    return f"{milliseconds / 1000:.1f} s"

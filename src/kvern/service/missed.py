@@ -9,7 +9,8 @@ from functools import partial
 
 from kvern.service.clock import Clock
 from kvern.service.cron import due_times
-from kvern.service.firing import PAUSED, Firing, span
+from kvern.service.firing import Firing
+from kvern.service.shots import PAUSED, span
 from kvern.store import Store, StoreFault, ticks
 from kvern.store.schedules import ScheduleRecord
 from kvern.store.ticks import TickRecord

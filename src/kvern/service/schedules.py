@@ -15,13 +15,14 @@ from sqlalchemy import Connection
 from kvern.service.calls import Calls
 from kvern.service.clock import Clock
 from kvern.service.cron import check_cron, check_zone, describe
-from kvern.service.firing import PAUSED, Firing
+from kvern.service.firing import Firing
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.identity import Principal
 from kvern.service.missed import Missed
 from kvern.service.queued import Queued
 from kvern.service.ranges import in_range
 from kvern.service.sessions import Sessions
+from kvern.service.shots import PAUSED
 from kvern.service.ticking import Ticker
 from kvern.settings import Settings
 from kvern.store import Store, StoreFault, schedules, ticks

@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from kvern.service.calls import Calls
 from kvern.service.clock import Clock
 from kvern.service.cron import next_due
-from kvern.service.firing import Due, Firing, span
+from kvern.service.firing import Firing
 from kvern.service.functions import Functions
 from kvern.service.missed import DOWN, Missed
+from kvern.service.shots import Due, ahead, span
 from kvern.store import StoreFault
 from kvern.store.schedules import ScheduleRecord
 from kvern.wire.errors import NotFoundError
@@ -181,7 +182,7 @@ class Ticker:
             due = Due(record, moment)
             try:
                 function = self._functions.get(record.project, record.function_id)
-                due.call = self._calls.due(function, record, moment)
+                due.shot = ahead(self._calls, function, record, moment)
             except (NotFoundError, StoreFault):  # that is for when it is due
                 pass
             self._ready[schedule_id] = due, next_due(record.cron_expression, moment, record.time_zone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
@@ -28,6 +28,13 @@ class TickRecord:
     call_id: int | None = None
 
 
+_COLUMNS = tuple(field.name for field in fields(TickRecord))
+
+
+def _row(record: TickRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in _COLUMNS}
+
+
 def keep(connection: Connection, records: Sequence[TickRecord], call_rows: Sequence[Mapping[str, Any]] = ()) -> None:
     """Write ticks and the calls that they made.
 
@@ -40,7 +47,7 @@ def keep(connection: Connection, records: Sequence[TickRecord], call_rows: Seque
     for rows in by_columns.values():
         connection.execute(insert(calls), rows)
     if records:
-        connection.execute(insert(ticks), [asdict(record) for record in records])
+        connection.execute(insert(ticks), [_row(record) for record in records])
 
 
 def account(connection: Connection, schedule_ids: Sequence[int], until: int) -> None:
@@ -75,7 +82,7 @@ def settle(connection: Connection, record: TickRecord, call_row: Mapping[str, An
 
 def settle_queued(connection: Connection, record: TickRecord, call_row: Mapping[str, Any] | None) -> bool:
     """End the waiting of a tick: False, and nothing changed, when it does not wait any more."""
-    values = {name: value for name, value in asdict(record).items() if name not in ("schedule_id", "due_time")}
+    values = {name: value for name, value in _row(record).items() if name not in ("schedule_id", "due_time")}
     ended = connection.execute(
         update(ticks)
         .where(

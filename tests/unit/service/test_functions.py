@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.fakes import PROJECT, Plant, plant, returned, until
 
-from kvern.service.firing import Due
+from kvern.service.shots import Due
 from kvern.store import StoreFault, schedules
 from kvern.wire import functions as wire
 from kvern.wire.base import ByIdOrExternalId, TimeRange

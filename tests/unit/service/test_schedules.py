@@ -16,8 +16,8 @@ from tests.unit.fakes import PROJECT, Plant, plant, returned, until
 
 from kvern.service.calls import Calls
 from kvern.service.cron import check_cron, describe, next_due
-from kvern.service.firing import Due
 from kvern.service.functions import LiveFunction
+from kvern.service.shots import Due
 from kvern.store import StoreFault
 from kvern.store.calls import CallRecord
 from kvern.wire import schedules as wire
