@@ -42,7 +42,9 @@ class ModelFunction:
     calls: dict[Key, str] = field(default_factory=dict[Key, str])
     """`waiting`, `running`, or the status that it ended with."""
     schedules: dict[int, int] = field(default_factory=dict[int, int])
-    """Each with the moment (ms) up to which its due times have their calls."""
+    """Each with the moment (ms) up to which its due times are accounted for."""
+    ticks: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+    """Schedules and due times that had their call, or were missed: a clock that is put back brings none of them again."""
 
 
 def _minutes_between(after: int, until_and_with: int) -> range:
@@ -127,7 +129,7 @@ class ServiceMachine(RuleBasedStateMachine):
         unfinished = [*self._calls("running"), *self._calls("waiting")]
         if unfinished:
             function, key = data.draw(st.sampled_from(unfinished))
-            assert self._do(self.p.engine.cancel(self._id(function, key)))
+            self._do(self.p.service.calls.cancel(PROJECT, function, self._id(function, key)))
             self._model[function].calls[key] = "Failed"
 
     @rule(target=schedules, function=functions)
@@ -150,6 +152,8 @@ class ServiceMachine(RuleBasedStateMachine):
     @rule(seconds=st.integers(1, 300))
     def the_clock_is_put_back(self, seconds: int) -> None:
         self.p.clock.jump(-seconds * 1000)
+        for function in self._model.values():
+            function.schedules = dict.fromkeys(function.schedules, self.p.clock.now())
 
     @rule()
     def workers_are_all_taken(self) -> None:
@@ -248,10 +252,11 @@ class ServiceMachine(RuleBasedStateMachine):
         now = self.p.clock.now()
         for function in self._model.values():
             for schedule, accounted in function.schedules.items():
-                if fire:
-                    for due in _minutes_between(accounted, now):
+                for due in _minutes_between(accounted, now):
+                    if fire and (schedule, due) not in function.ticks:
                         function.calls[schedule, due] = self._fresh()
-                function.schedules[schedule] = max(accounted, now)
+                    function.ticks.add((schedule, due))
+                function.schedules[schedule] = now
 
     def _after_the_service_was_gone(self) -> None:
         for function, key in self._calls("running"):
