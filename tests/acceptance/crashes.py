@@ -119,7 +119,7 @@ class Crashes:
         if self.server.process is not None and self.server.process.poll() is None:
             self.server.stop()
 
-    def _scheduled(self) -> int:
+    def _scheduled(self) -> dict[str, Any]:
         wanted = {
             "name": "each minute",
             "cronExpression": "* * * * *",
@@ -128,7 +128,7 @@ class Crashes:
         }
         answer = self._api.post("/functions/schedules", {"items": [wanted]})
         assert answer.status_code == 201, answer.text
-        return int(answer.json()["items"][0]["id"])
+        return dict(answer.json()["items"][0])
 
     def _start(self) -> None:
         self.server.start()
@@ -290,8 +290,24 @@ class Crashes:
             found.update({call["id"]: call for call in answer.json()["items"]})
         return found
 
+    def _check_ledger(self) -> None:
+        """Every due time since the schedule was made has its one tick."""
+        last = int(time.time()) // 60 * 60_000
+
+        def accounted() -> list[int] | None:
+            items = self._api.get(f"/functions/schedules/{self.schedule['id']}/ticks?limit=1000").json()["items"]
+            due = sorted(tick["dueTime"] for tick in items if tick["outcome"] in ("ran", "late", "skipped"))
+            return due if not due or due[-1] >= last else None
+
+        first = self.schedule["createdTime"] // 60_000 * 60_000 + 60_000
+        expected = list(range(first, last + 1, 60_000))
+        found = until(accounted, 20, "the last due time is accounted for") if expected else []
+        assert found[-len(expected) :] == expected if expected else not found
+        self.counts["due times accounted for"] = len(expected)
+
     def end(self) -> None:
         """Stop the server; nothing that it started or made for the time of a run may be left."""
+        self._check_ledger()
         assert self.server.stop() == 0
         self._watch.join(20)
         until(lambda: not self.server.processes(), 10, "no process is left")

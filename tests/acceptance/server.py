@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx2
 
+_http = httpx2.Client(timeout=5)  # one for all: to make one takes longer than to ask
+
 KVERN = str(Path(sys.executable).parent / "kvern")
 
 
@@ -84,7 +86,7 @@ class Server:
             if not client_file.exists() or client_file.stat().st_mtime_ns == before:
                 return False
             try:
-                return httpx2.get(f"{self.url}/health", timeout=5).status_code == 200
+                return _http.get(f"{self.url}/health").status_code == 200
             except httpx2.TransportError:
                 return False
 
