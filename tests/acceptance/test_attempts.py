@@ -133,11 +133,14 @@ def test_a_kill_between_attempts_and_a_key_that_is_used_again(server: Server, ap
 def test_the_command_line_cancels_redrives_and_runs_again(server: Server, api: Api) -> None:
     function_id = api.ready(FAILS, externalId="flaky", retries={"attempts": 1})
 
-    def kvern(*words: str) -> Any:
+    def kvern(*words: str, verb: str = "calls") -> Any:
         options = ("--data-dir", str(server.data), "--json")
-        ran = subprocess.run([KVERN, "calls", *words, *options], capture_output=True, text=True, check=True)
+        ran = subprocess.run([KVERN, verb, *words, *options], capture_output=True, text=True, check=True)
         return json.loads(ran.stdout)
 
+    made = kvern("flaky", "--idempotency-key", "once", "--no-wait", verb="call")
+    body, headers = {"data": {}}, {"idempotency-key": "once"}
+    assert api.post(f"/functions/{function_id}/call", body, headers=headers).json()["id"] == made["id"]
     failed = api.call(function_id, {"fails": True})
     assert [one["id"] for one in kvern("dead", "flaky")] == [failed["id"]]
     (again,) = kvern("redrive", str(failed["id"]))

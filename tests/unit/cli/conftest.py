@@ -126,6 +126,8 @@ class Twin:
     def __init__(self) -> None:
         self._ids = itertools.count(1)
         self.all: dict[int, Function] = {}
+        self.keys: dict[str, int] = {}
+        """The calls that were made with an idempotency key."""
         self.made_calls: dict[int, Call] = {}
         self.made_schedules: dict[int, Schedule] = {}
         self.uploaded: list[File] = []
@@ -170,7 +172,9 @@ class Twin:
         lines = [{"timestamp": 1_700_000_000_000, "message": line} for line in self.build_log]
         return Answer({"items": lines[seen:], "status": one.status})
 
-    def post(self, url: str, json: dict[str, Any] | None = None) -> Answer:
+    def post(
+        self, url: str, json: dict[str, Any] | None = None, params: None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
         if url == "/functions/schedules/list":
             found = self.schedules.list(function_id=(json or {})["filter"]["functionId"])
             return Answer({"items": [one.dump() | one.policies for one in found]})
@@ -179,6 +183,12 @@ class Twin:
         _, _, function_id, what = url.split("/", 3)
         assert (what, json) != ("", None)
         assert json is not None
+        if what == "call":
+            key = (headers or {})["Idempotency-Key"]
+            assert json["nonce"] == "a nonce"
+            if key not in self.keys:
+                self.keys[key] = self.call(int(function_id), json["data"], wait=False).id
+            return Answer(self.made_calls[self.keys[key]].dump())
         wanted = {"status": json["filter"].get("status"), "schedule_id": json["filter"].get("scheduleId")}
         return Answer({"items": self.calls.list(int(function_id), limit=json["limit"], **wanted).dump()})
 

@@ -286,6 +286,18 @@ class TestCall:
         assert document["logs"] == [{"message": "hello", "timestamp": 1_700_000_000_000}]
         assert ran.err == ""
 
+    def test_the_same_idempotency_key_is_the_same_call(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump")
+        twin.answer = lambda call, data: call.finish(data)
+
+        first = kvern("call", "pump", "--data", "[1]", "--idempotency-key", "today")
+        again = kvern("call", "pump", "--data", "[1]", "--idempotency-key", "today")
+
+        assert (first.code, json.loads(first.out)) == (again.code, json.loads(again.out)) == (0, [1])
+        assert len(twin.made_calls) == 1
+        assert kvern("call", "pump", "--idempotency-key", "tomorrow").code == 0
+        assert len(twin.made_calls) == 2
+
     def test_it_gives_up_after_the_timeout_and_says_how_to_go_on(self, twin: Twin, kvern: Kvern) -> None:
         twin.answer = lambda call, data: None
         twin.add("pump")
