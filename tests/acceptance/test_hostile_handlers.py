@@ -221,6 +221,9 @@ def told(api: Api, probe: int, code: str) -> Any:
         "tried(open, f'/proc/{SERVER}/environ')",
         "tried(open, f'/proc/{SERVER}/mem')",
         "tried(open, '/proc/1/mem', 'rb')",
+        "tried(os.sched_setaffinity, SERVER, {0})",
+        "tried(os.setpriority, os.PRIO_PROCESS, SERVER, 19)",
+        "called('process_vm_readv', SERVER, None, 0, None, 0, 0)",
         "tried(os.kill, os.getppid(), signal.SIGKILL)" if scopes_signals() else "'EPERM'",
         "tried(open, '/dev/mem')",
         "tried(open, '/dev/kmsg')",
@@ -236,6 +239,14 @@ def told(api: Api, probe: int, code: str) -> Any:
         "tried(open, '/usr/bin/evil', 'w')",
         "tried(open, '/kvern/environment/evil.pth', 'w')",
         "tried(open, '/kvern/code/handler.py', 'w')",
+        "tried(os.chmod, '/kvern/environment', 0o777)",
+        "tried(os.utime, '/kvern/environment/pyvenv.cfg')",
+        "tried(os.unlink, '/kvern/environment/pyvenv.cfg')",
+        "tried(os.rename, '/kvern/environment/pyvenv.cfg', '/kvern/environment/other')",
+        "tried(os.setxattr, '/kvern/environment/pyvenv.cfg', 'user.x', b'x')",
+        "tried(os.open, '/proc/self/exe', os.O_WRONLY)",
+        "tried(os.write, os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000')",
+        "tried(os.mkdir, '/sys/fs/cgroup/own')",
         "tried(open, '/kvern/runner/worker.py', 'w')",
         "called('mount', b'none', b'/tmp', b'tmpfs', 0, None)",
         "called('umount2', b'/tmp', 2)",
@@ -328,10 +339,11 @@ def test_one_that_leaks_descriptors_is_told(api: Api, probe: int) -> None:
     [
         "b'\\x05' + b'\\0' * 16",
         "b'garbage' * 10",
-        "b'\\xff' * 3_000_000",
+        "b'\\xff' * 100_000_000",
+        "b'\\x05\\0\\x03\\0\\0' + b'\\0' * 12 + b'[' * 0x30000",
         "b'\\x05\\0\\0\\0\\0\\0\\0\\0\\x02' + (1).to_bytes(8, 'big') + b'{}'",
     ],
-    ids=["empty", "garbage", "much", "for another call"],
+    ids=["empty", "garbage", "a hundred megabytes", "nested without end", "for another call"],
 )
 def test_one_that_answers_on_the_service_s_own_socket_is_a_crash(api: Api, probe: int, sent: str) -> None:
     code = f"""
@@ -345,6 +357,105 @@ def test_one_that_answers_on_the_service_s_own_socket_is_a_crash(api: Api, probe
     call = ended(api, probe, code)
     assert call["status"] == "Failed"
     assert "no answer" in call["error"]["message"]
+
+
+def test_one_that_ends_its_own_connection_is_a_crash(api: Api, probe: int) -> None:
+    code = """
+        import os, socket, stat, time
+        for number in range(3, 64):
+            try:
+                if stat.S_ISSOCK(os.fstat(number).st_mode): socket.socket(fileno=number).shutdown(socket.SHUT_RDWR)
+            except OSError: pass
+        time.sleep(60)
+    """
+    call = ended(api, probe, code)
+    assert call["status"] == "Failed"
+    assert "lost its connection" in call["error"]["message"]
+
+
+def test_one_that_speaks_after_its_answer_harms_no_later_call(api: Api, probe: int) -> None:
+    code = """
+        import os, stat, threading, time
+        def speak():
+            for _ in range(20):
+                time.sleep(0.01)
+                for number in range(3, 64):
+                    try:
+                        if stat.S_ISSOCK(os.fstat(number).st_mode): os.write(number, b"garbage" * 9)
+                    except OSError: pass
+        threading.Thread(target=speak, daemon=True).start()
+    """
+    call = ended(api, probe, code)
+    assert call["status"] == "Completed"
+    until(lambda: ended(api, probe, "")["status"] == "Completed", 10, "a worker without that thread")
+
+
+@needs_walls
+def test_one_that_signals_all_that_it_can_reaches_no_other_function(api: Api, probe: int, hostile: Server) -> None:
+    call = ended(api, probe, "import os, signal\nos.kill(-1, signal.SIGKILL)\nresult = 'alone'")
+    assert call["status"] == ("Completed" if scopes_signals() else "Failed")
+    assert hostile.process is not None
+    assert hostile.process.poll() is None
+
+
+NEIGHBOUR = """
+    import os, socket, time
+    KEPT = "hidden-word"
+    def handle(data):
+        for folder in ("/tmp", "/dev/shm"):
+            with open(f"{folder}/hidden", "w") as file: file.write(KEPT)
+        try: os.unlink("/tmp/hidden.socket")
+        except OSError: pass
+        listeners = []
+        for name in ("/tmp/hidden.socket", "\\0hidden-socket"):
+            listeners.append(socket.socket(socket.AF_UNIX)); listeners[-1].bind(name); listeners[-1].listen()
+        print("begun")
+        time.sleep(60)
+"""
+
+
+@needs_walls
+def test_it_reads_nothing_of_a_function_that_runs_beside_it(api: Api, probe: int) -> None:
+    other = api.ready(NEIGHBOUR)
+    code = """
+        result = []
+        word = "-".join(["hidden", "word"]).encode()
+        for pid in [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]:
+            try:
+                with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+                    for line in maps:
+                        if " rw-p " not in line: continue
+                        start, end = (int(word, 16) for word in line.split()[0].split("-"))
+                        memory.seek(start)
+                        if word in memory.read(end - start): result.append(pid)
+            except (OSError, OverflowError): pass
+        result += [path for path in ("/tmp/hidden", "/dev/shm/hidden", "/tmp/hidden.socket") if os.path.exists(path)]
+        if SCOPED:
+            for name in ("/tmp/hidden.socket", "\\0hidden-socket"):
+                with socket.socket(socket.AF_UNIX) as knocking:
+                    if tried(knocking.connect, name) == "done": result.append(name)
+    """
+
+    def looked() -> bool:
+        """Whether the neighbour's call ran all the while."""
+        call = api.post(f"/functions/{other}/call", {}).json()
+        place = f"/functions/{other}/calls/{call['id']}"
+        until(lambda: api.logs(call) == ["begun"], 10, "the neighbour's call has begun")
+        assert told(api, probe, f"SCOPED = {scopes_signals()}\n{textwrap.dedent(code)}") == []
+        return api.get(place).json()["status"] == "Running"
+
+    until(looked, 60, "the neighbour's call ran while it was looked for")
+
+
+@needs_walls
+def test_nothing_that_the_next_function_loads_can_be_written(api: Api, probe: int) -> None:
+    code = """
+        import sys
+        tops = {"/kvern", sys.base_prefix + "/bin", sys.base_prefix + "/lib"}
+        places = (os.path.join(at, name) for top in tops for at, folders, files in os.walk(top) for name in files + ["."])
+        result = [place for place in places if os.access(place, os.W_OK)]
+    """
+    assert told(api, probe, code) == []
 
 
 def sleepers(figure: str) -> list[str]:

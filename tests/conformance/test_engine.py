@@ -26,9 +26,10 @@ from kvern.build.interpreters import Interpreters
 from kvern.build.revision import Environment, Interpreter, Revision
 from kvern.engine import Access, Engine, HandlerError, LogLine, Order, Outcome, Verdict
 from kvern.engine.local import LocalEngine
-from kvern.host import cgroups
+from kvern.host import cgroups, processes
 from kvern.host.host import Terms
 from kvern.host.limits import Allowance
+from kvern.host.zygote import MARK
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import choose
 from kvern.sandbox.plain import Plain
@@ -180,6 +181,11 @@ def processes_with(word: str) -> list[int]:
     return found
 
 
+def processes_of(function: Revision) -> list[int]:
+    """Those of boxes that this process made for `function`; another test process has revisions of the same name."""
+    return processes_with(f"{os.getpid()}-{processes.started(os.getpid())}-{function.id}-")
+
+
 def keeps_workers_apart(bench: Bench) -> bool:
     """Whether a worker can be kept from signalling others in its box: in a boundary, from Linux 6.12 on."""
     return bench.sandbox.is_boundary and ctypes.CDLL(None).syscall(444, None, 0, 1) >= 6
@@ -240,11 +246,12 @@ async def test_secrets_are_in_no_command_line_and_no_environment(bench: Bench) -
             return [secrets["k"], "very-secret" in str(os.environ)]
     """
     lines: list[LogLine] = []
-    function = bench.function(source, secrets={"k": "very-secret"})
+    secret = f"very-secret-{os.urandom(6).hex()}"
+    function = bench.function(source, secrets={"k": secret})
     running = asyncio.create_task(bench.engine.run(function, bench.order(lines=lines)))
     await until(lambda: bool(lines))
-    assert processes_with("very-secret") == []
-    assert (await running).response == b'["very-secret",false]'
+    assert processes_with(secret) == []
+    assert (await running).response == f'["{secret}",false]'.encode()
 
 
 @pytest.mark.parametrize(
@@ -709,7 +716,7 @@ async def test_a_handler_that_cannot_be_loaded_says_why(bench: Bench, source: st
     assert "\n" not in failure.value.message
     assert "_kvern_runner" not in failure.value.trace
     assert "/runner/" not in failure.value.trace or "Segmentation fault" in failure.value.trace
-    assert processes_with(f"-{function.id}-") == [], "no process is left"
+    assert processes_of(function) == [], "no process is left"
     result = await bench.call(function)
     assert result.verdict is Verdict.NOT_LOADED
     assert message in result.outcome.message
@@ -824,6 +831,49 @@ async def test_a_package_that_no_zygote_can_have_is_left_to_the_workers(
     with caplog.at_level("INFO", logger="kvern"):
         assert (await bench.call(function)).verdict is Verdict.RETURNED
     assert not any("left to the workers" in record.getMessage() for record in caplog.records), "it is remembered"
+
+
+SPEAKER = """
+import os, socket, stat
+for number in range(3, 64):
+    try:
+        if not stat.S_ISSOCK(os.fstat(number).st_mode): continue
+        with socket.socket(fileno=os.dup(number)) as found:
+            if found.type == socket.SOCK_SEQPACKET:
+                for said in {said}: found.send(said)
+    except OSError: pass
+"""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [b"\xff" * 100],
+        [b"[" * 4000],
+        [b'{"exited":1,"status":0,"cpu":0,"peak":0}'],
+        [b'{"loading":"x"}'] * 2000,
+    ],
+    ids=["garbage", "nested", "exited", "a flood"],
+)
+async def test_a_package_that_speaks_for_the_zygote_is_left_to_the_workers(
+    bench: Bench, packages: Any, caplog: pytest.LogCaptureFixture, said: list[bytes]
+) -> None:
+    caplog.set_level("INFO", "kvern.host.zygote")
+    made = packages(speaker=SPEAKER.format(said=said if len(said) < 5 else f"[{said[0]!r}] * {len(said)}"))
+    function = bench.function("import speaker\ndef handle(data): return 'well'", environment=made)
+    assert (await bench.call(function)).value == "well"
+    assert "said what it should not" in caplog.text
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+    await bench.goes_on(function)
+
+
+async def test_a_package_that_says_the_zygote_is_ready_ends_it(bench: Bench, packages: Any) -> None:
+    made = packages(speaker=SPEAKER.format(said=[b'{"ready":true}', b'{"unforked":9,"message":"x"}']))
+    function = bench.function("import speaker\ndef handle(data): return 'well'", environment=made)
+    result = await bench.call(function)
+    assert result.verdict is Verdict.CRASHED
+    assert "said what it should not" in result.outcome.message
+    await bench.goes_on()
 
 
 async def test_a_package_that_takes_too_long_is_left_to_the_workers(
@@ -1102,7 +1152,7 @@ async def test_retire_ends_a_functions_calls_and_leaves_no_process(bench: Bench)
     await until(lambda: bool(lines))
     await bench.engine.retire(function.function_id)
     assert (await call).verdict is Verdict.CANCELLED
-    assert processes_with(f"-{function.id}-") == []
+    assert processes_of(function) == []
     await bench.engine.retire(function.function_id)
     await bench.goes_on()
 
@@ -1220,10 +1270,9 @@ async def test_idle_workers_and_hosts_are_stopped_and_made_anew(
     bench = Bench(engine, environment, tmp_path, sandbox)
     function = bench.function("import os, time\ndef handle(data): time.sleep(0.1); return os.getpid()")
     await asyncio.gather(*(bench.call(function) for _ in range(3)))
-    mark = f"-{function.id}-"
-    await until(lambda: len(processes_with(mark)) <= 4)
+    await until(lambda: len(processes_of(function)) <= 4)
     assert (await bench.call(function)).verdict is Verdict.RETURNED
-    await until(lambda: processes_with(mark) == [])
+    await until(lambda: processes_of(function) == [])
     assert not engine.has_room(function)
     assert (await bench.call(function)).verdict is Verdict.RETURNED
     await engine.stop()
@@ -1912,7 +1961,7 @@ async def test_when_the_server_is_killed_all_in_the_boxes_dies(bench: Bench, tmp
         if server.stdout is not None:
             server.stdout.close()
     await until(lambda: processes_with(word) == [], 5)
-    await until(lambda: processes_with("-killed-") == [], 5)
+    await until(lambda: processes_with(f"{MARK}={server.pid}-") == [], 5)
     engine = LocalEngine(bench.sandbox, tmp_path / "other")
     await engine.start()
     await engine.stop()

@@ -198,7 +198,7 @@ def _parsed(said: bytes, sources: Mapping[str, bytes]) -> Parsed | None:
                 return None
             bytecode[name] = rest[place : place + size]
             place += size
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return Parsed(fault[:_LONGEST_FAULT], bytecode) if isinstance(fault, str) and place == len(rest) else None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from kvern.build.revision import Revision
 from kvern.host import processes
 from kvern.host.call import HandlerError, Order, Outcome, Verdict
+from kvern.host.control import Exited, Unforked
 from kvern.host.egress import Egress
 from kvern.host.limits import Limits
 from kvern.host.lines import Lines
@@ -377,7 +378,12 @@ class Host:
         finally:
             self._unforked -= 1
         number = next(self._numbers)
-        worker = Worker(f"{self.name}/{number}", number, self.revision, self.limits, zygote, self._free, self._on_gone)
+        name = f"{self.name}/{number}"
+        try:
+            worker = Worker(name, number, self.revision, self.limits, zygote, self._free, self._on_gone)
+        except BoxDiedError:
+            await zygote.gone()  # and the next try finds another
+            raise
         self._workers[number] = worker
         return worker
 
@@ -400,8 +406,7 @@ class Host:
             self.revision,
             self.left,
             self.terms.load_timeout,
-            self._on_exit,
-            self._on_unforked,
+            self._on_end,
             self._on_box_death,
         )
         environment = self.revision.environment
@@ -411,16 +416,15 @@ class Host:
         zygote.adopt(task)
         return zygote
 
-    def _on_exit(self, number: int, status: int, cpu: float, peak: int) -> None:
-        worker = self._workers.get(number)
-        if worker is not None:
-            worker.used(cpu, peak)
-            self._keep(worker.exited(os.waitstatus_to_exitcode(status)))
-
-    def _on_unforked(self, number: int, message: str) -> None:
-        worker = self._workers.get(number)
-        if worker is not None:
-            self._keep(worker.exited(None, message))
+    def _on_end(self, end: Exited | Unforked) -> None:
+        worker = self._workers.get(end.number)
+        if worker is None:
+            return
+        if isinstance(end, Exited):
+            worker.used(end.cpu, end.peak)
+            self._keep(worker.exited(end.code))
+        else:
+            self._keep(worker.exited(None, end.message))
 
     def _on_box_death(self, reason: str) -> None:
         if self._zygote is not None:

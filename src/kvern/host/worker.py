@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
@@ -17,6 +16,7 @@ from kvern.build.revision import Revision
 from kvern.host import processes
 from kvern.host.answers import Answers
 from kvern.host.call import Access, HandlerError, Order, Outcome, Verdict
+from kvern.host.control import CREDENTIALS
 from kvern.host.limits import Limits, megabytes
 from kvern.host.output import Output
 from kvern.host.zygote import BoxDiedError, BoxError, Zygote
@@ -30,8 +30,6 @@ DEATH_TIMEOUT = 5.0
 
 META_LIMIT = 1 << 20
 """Bytes that a worker may say beside the response."""
-
-CREDENTIALS = struct.Struct("3i")
 
 LOST_WORDS = "the worker lost its connection to the service: did handle close descriptors that are not its own?"
 
@@ -123,6 +121,7 @@ class Worker(asyncio.Protocol):
             zygote.fork(number, theirs, their_log)
         except BoxError:
             self._release()
+            self._seat.remove()
             raise
         finally:
             theirs.close()
@@ -340,7 +339,7 @@ class Worker(asyncio.Protocol):
         limit = self._order.response_limit if self._order is not None else 0
         try:
             frame = self._answers.feed(data, limit + META_LIMIT)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter of JSON that is nested without end
             self._garbage()
         else:
             if frame is not None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 import kvern.runner
 from kvern.build.revision import Environment, Revision
 from kvern.host import processes, users
+from kvern.host.control import Control, Exited, Left, Loading, NonsenseError, Ready, Unforked, Up
 from kvern.host.egress import Egress
 from kvern.host.gateway import Gateway
 from kvern.host.limits import Limits, Seat
@@ -37,9 +36,6 @@ ALL = "*"
 """Stands for every package among those that are left to the workers."""
 
 TAIL = 8192
-
-CREDENTIALS = struct.Struct("3i")
-_DESCRIPTOR = struct.Struct("i")
 
 _log = logging.getLogger(__name__)
 
@@ -65,9 +61,7 @@ class Task:
         revision: whose workers it forks.
         left: packages that are left to the workers, and why; what is found out is added.
         load_timeout: seconds that loading the packages may take.
-        on_exit: told the number of each worker that died while the box lived, its wait status, CPU seconds and most
-            memory in bytes.
-        on_unforked: told the number of a worker that could not be forked, and why.
+        on_end: told of each worker that died while the box lived, or could not be forked.
         on_death: told that the box is dead, and all that was in it, with the reason in words.
     """
 
@@ -75,8 +69,7 @@ class Task:
     revision: Revision
     left: dict[str, str]
     load_timeout: float
-    on_exit: Callable[[int, int, float, int], None]
-    on_unforked: Callable[[int, str], None]
+    on_end: Callable[[Exited | Unforked], None]
     on_death: Callable[[str], None]
 
 
@@ -144,9 +137,8 @@ class Zygote:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = str(self._folder)
         home = sandbox.inside(packages)
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control.setblocking(False)
-        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._control = Control()
+        theirs = self._control.theirs
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
         box = Box(
@@ -232,11 +224,21 @@ class Zygote:
                 self._end("it needs too much memory" if over == "memory" else "it starts too many processes")
 
     def fork(self, number: int, call: socket.socket, log: int) -> None:
-        """Ask for a worker with the call socket `call` and the write end `log` of its log pipe. Raises BoxError."""
+        """Ask for a worker with the call socket `call` and the write end `log` of its log pipe.
+
+        Raises:
+            BoxDiedError: the box is dead, or dying.
+            BoxError: the zygote cannot be asked.
+        """
         try:
-            socket.send_fds(self._control, [json.dumps({"fork": number}).encode()], [call.fileno(), log])
+            self._control.fork(number, [call.fileno(), log])
         except OSError as error:
-            raise BoxError(f"the zygote cannot be reached: {error.strerror}") from None
+            message = f"the zygote cannot be reached: {error.strerror}"
+            if self._control.fileno() < 0 or isinstance(error, ConnectionError):
+                if not self._gone.done():
+                    self._end(message)
+                raise BoxDiedError(self._why or message) from None
+            raise BoxError(message) from None
         # The kernel takes some 10 ms to move the first process after a while, and hardly any for one that follows.
         # Putting the zygote where it is already has the worker find that time gone by.
         assert self._seat is not None
@@ -267,52 +269,44 @@ class Zygote:
             processes.kill(pid)
 
     def _end(self, why: str) -> None:
-        """Kill a box that is not ready, and say why."""
+        """Kill a box that is not ready, or cannot be relied upon, and say why."""
         self._why = self._why or why
         self.kill_soon()
 
     def _read_control(self) -> bool:
         """Take one message; False when there is none."""
-        ancillary: list[tuple[int, int, bytes]] = []
-        room = socket.CMSG_SPACE(CREDENTIALS.size)
-        if not self._pid:  # and later on, when code of the function may have a hand in it, none is taken
-            room += socket.CMSG_SPACE(2 * _DESCRIPTOR.size)
         try:
-            message, ancillary, _, _ = self._control.recvmsg(4096, room, socket.MSG_CMSG_CLOEXEC)
+            message = self._control.read()
         except BlockingIOError:
             return False
-        except OSError:
-            message = b""
-        if not message:
+        except NonsenseError:
+            self._close_control()  # what it says after that counts no more
+            self._end("the zygote said what it should not: did a package write to a descriptor that is not its own?")
+            return False
+        if message is None:
             self._loop.remove_reader(self._control)
             return False
-        told = json.loads(message)
-        if "exited" in told:
-            if self._task is not None:
-                self._task.on_exit(told["exited"], told["status"], told["cpu"], told["peak"])
-        elif "unforked" in told:
-            if self._task is not None:
-                self._task.on_unforked(told["unforked"], told["message"])
-        elif "up" in told:
-            for level, kind, content in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-                    self._pid = CREDENTIALS.unpack(content[: CREDENTIALS.size])[0]
-                elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    found = [socket.socket(fileno=number) for (number,) in _DESCRIPTOR.iter_unpack(content)]
-                    self._listeners.extend(found)
-            self._timer.cancel()
-            self.cost = self._loop.time() - self._began
-            self._began = 0.0
-            if not self._up.done():
-                self._up.set_result(None)
-        elif "loading" in told:
-            self._loading = told["loading"]
-        elif "left" in told:
-            self._loading, self._why = told["left"], told["why"]
-        elif not self._ready.done():
-            self._timer.cancel()
-            self.cost += self._loop.time() - self._began
-            self._ready.set_result(None)
+        match message:
+            case Exited() | Unforked() if self._task is not None:
+                self._task.on_end(message)
+            case Up(pid, listeners):
+                self._pid = pid
+                self._listeners.extend(listeners)
+                self._timer.cancel()
+                self.cost = self._loop.time() - self._began
+                self._began = 0.0
+                if not self._up.done():
+                    self._up.set_result(None)
+            case Loading(name):
+                self._loading = name
+            case Left(name, why):
+                self._loading, self._why = name, why
+            case Ready() if not self._ready.done():
+                self._timer.cancel()
+                self.cost += self._loop.time() - self._began
+                self._ready.set_result(None)
+            case _:
+                pass
         return True
 
     async def _begin(self, task: Task, seat: Seat) -> None:
@@ -342,15 +336,7 @@ class Zygote:
             "rlimits": rlimits,
             "scratch": ["/tmp", "/dev/shm"] if self._sandbox.is_boundary else [str(self._folder)],
         }
-        file = os.memfd_create("plan", os.MFD_CLOEXEC)
-        try:
-            os.write(file, json.dumps(plan).encode())
-            os.lseek(file, 0, os.SEEK_SET)
-            socket.send_fds(self._control, [b'{"begin":true}'], [file])
-        except OSError:  # the box has died meanwhile, as its pidfd will tell
-            pass
-        finally:
-            os.close(file)
+        self._control.begin(plan)
 
     def _read_output(self) -> None:
         try:
@@ -385,7 +371,7 @@ class Zygote:
             self._kill_strays()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._timer.cancel()
-        reason = f"the zygote {processes.ending(status)}"
+        reason = self._why or f"the zygote {processes.ending(status)}"
         if not self._ready.done():
             self._ready.set_exception(self._trouble(reason))
             self._ready.exception()
@@ -414,8 +400,9 @@ class Zygote:
             "all that it imports" if self._loading == ALL else self._loading,
             why,
         )
+        again = self._loading in task.left  # which it was told to leave: a package says wrong names
         task.left[self._loading] = why
-        if len(task.left) >= LEFT_MOST:
+        if again or len(task.left) >= LEFT_MOST:
             task.left[ALL] = "too many packages are none that a zygote can have"
         return SpoiledError(f"{self._loading}: {why}")
 
