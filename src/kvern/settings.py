@@ -92,6 +92,8 @@ class Settings:
         metrics_port: TCP port on which `/metrics` is given to everybody, with all projects; 0 takes a free one.
             Default: none; clients get it with a token on the service's own port.
         metrics_host: address of that port.
+        otlp_endpoint: base URL of an OpenTelemetry collector to which traces are sent, such as http://127.0.0.1:4318.
+            Default: what `OTEL_EXPORTER_OTLP_ENDPOINT` says; none without it.
         disk_free_mb: with less than this free on the disk of the data folder the service is not ready, in MB.
     """
 
@@ -146,6 +148,7 @@ class Settings:
     access_log: bool = False
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
+    otlp_endpoint: str | None = None
     disk_free_mb: float = 200
 
     def __post_init__(self) -> None:
@@ -164,6 +167,8 @@ class Settings:
             raise ValueError(f"Expected a place for blobs such as s3://bucket/prefix, given {self.blobs!r}")
         if self.public_url is not None and not _URL.fullmatch(self.public_url):
             raise ValueError(f"Expected a URL such as https://functions.plant.example, given {self.public_url!r}")
+        if self.otlp_endpoint is not None and not _URL.fullmatch(self.otlp_endpoint):
+            raise ValueError(f"Expected a URL such as http://127.0.0.1:4318, given {self.otlp_endpoint!r}")
         for name in (
             "timeout_minutes",
             "data_limit_mb",

@@ -231,6 +231,14 @@ async def test_function_call_info_holds_integers_and_the_schedule_only_when_ther
     }
 
 
+async def test_a_call_that_is_traced_finds_its_run_in_the_environment_and_the_next_does_not(bench: Bench) -> None:
+    source = "import os\ndef handle(function_call_info): return os.environ.get('TRACEPARENT'), len(function_call_info)"
+    function = bench.function(source)
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert (await bench.call(function, traceparent=parent)).value == [parent, 2]
+    assert (await bench.call(function)).value == [None, 2]
+
+
 async def test_secrets_are_a_fresh_dict_for_each_call(bench: Bench) -> None:
     function = bench.function("def handle(secrets): secrets['n'] = secrets.get('n', 0) + 1; return secrets")
     assert (await bench.call(function)).value == {"n": 1}

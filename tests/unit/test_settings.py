@@ -67,6 +67,7 @@ def test_project_names_that_are_not(project: str) -> None:
         {"public_url": "https://"},
         {"public_url": "https://user:password@host"},
         {"public_url": "https://host/?a=b"},
+        {"otlp_endpoint": "127.0.0.1:4318"},
         {"public_url": "https://ho st"},
     ],
     ids=str,
@@ -91,6 +92,7 @@ def test_values_with_which_no_service_can_work(given: dict[str, Any]) -> None:
         {"cpu_min": 1.0, "cpu_default": 1.0, "cpu_max": 1.0},
         {"public_url": "https://functions.plant.example"},
         {"public_url": "http://[::1]:8000/kvern/"},
+        {"otlp_endpoint": "http://127.0.0.1:4318"},
     ],
     ids=str,
 )

@@ -61,6 +61,7 @@ class Order:
         schedule_id, scheduled_time: set for scheduled calls only; ms since the epoch.
         on_begin: awaited just before the order goes to a worker; when it raises, the call is not run and `run` raises
             the same. None when nothing has to be done.
+        traceparent: what names the run in a trace (W3C Trace Context); `handle` finds it in `TRACEPARENT`.
     """
 
     call_id: int
@@ -74,6 +75,7 @@ class Order:
     schedule_id: int | None = None
     scheduled_time: int | None = None
     on_begin: Callable[[], Awaitable[object]] | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

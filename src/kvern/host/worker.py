@@ -191,6 +191,8 @@ class Worker(asyncio.Protocol):
             meta["schedule_id"] = order.schedule_id
         if order.scheduled_time is not None:
             meta["scheduled_time"] = order.scheduled_time
+        if order.traceparent is not None:
+            meta["traceparent"] = order.traceparent
         if access is not None:
             meta["access"] = {"base_url": access.base_url, "project": access.project, "token": access.token}
         self._order = order

@@ -26,6 +26,8 @@ def run(handler: Handler, order: frames.Frame) -> Answer:
     )
     try:
         passed = arguments(handler, order)
+        if "traceparent" in order.meta:  # the worker takes it away with whatever else the call leaves in there
+            os.environ["TRACEPARENT"] = order.meta["traceparent"]
         if deadline is not None:
             deadline.arm()
         try:

@@ -21,7 +21,8 @@ LOADED = 2
 NOT_LOADED = 3
 """From it: meta `message`, `trace`."""
 CALL = 4
-"""To a worker: meta `limit` (bytes of response), and where they apply `schedule_id`, `scheduled_time`, `access`."""
+"""To a worker: meta `limit` (bytes of response), and where they apply `schedule_id`, `scheduled_time`, `access`,
+`traceparent`."""
 RETURNED = 5
 """From it: the body is the response's JSON text."""
 RAISED = 6

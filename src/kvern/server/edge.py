@@ -37,7 +37,9 @@ from kvern.server.upstream import METHODS, Upstream
 from kvern.service.identity import Identity, Principal
 from kvern.service.log_context import bound
 from kvern.service.metrics import Metrics
+from kvern.service.observer import Observer
 from kvern.service.service import Service
+from kvern.service.tracing import Tracer
 from kvern.store import FencedError, StoreFault
 from kvern.wire.base import encode
 from kvern.wire.errors import ApiError, FaultError, ForbiddenError, UnauthenticatedError, UnavailableError
@@ -57,6 +59,9 @@ _DIGITS_MOST = 16
 
 ROUTE = "kvern.route"
 """In the scope: which row of the table answers, for metrics and the access log."""
+
+PROBES = frozenset({"/health", "/ready", "/metrics"})
+"""Asked every few seconds by those who watch; no traces are made of them."""
 
 _PERHAPS_OLD = frozenset({400, 401, 403, 404, 409})
 """What may rest on something that another server has changed meanwhile."""
@@ -97,7 +102,7 @@ def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
         routes.append(Mounted("/api/v1/projects/{project}/{rest:path}", passed_on, methods=[*METHODS]))
     router = Router(routes)
     router.redirect_slashes = False  # clients do not follow redirects (contract 1.1)
-    return _Envelope(router, service.metrics, access_log=service.settings.access_log)
+    return _Envelope(router, service.metrics, service.observer, access_log=service.settings.access_log)
 
 
 def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
@@ -200,9 +205,10 @@ async def _guard(service: Service, request: Request, capability: tuple[str, ...]
 class _Envelope:
     """Gives every answer a request id, and every error the contract's envelope."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, access_log: bool) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, observer: Observer, *, access_log: bool) -> None:
         self._app = app
         self._metrics = metrics
+        self._observer = observer
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -210,8 +216,27 @@ class _Envelope:
             await self._app(scope, receive, send)
             return
         request_id = secrets.token_hex(8)
+        tracer = self._observer.tracer
         with bound(request_id=request_id):
-            await self._answer(scope, receive, send, request_id)
+            if tracer is None or scope["path"] in PROBES:
+                await self._answer(scope, receive, send, request_id)
+            else:
+                await self._trace(tracer, scope, receive, send, request_id)
+
+    async def _trace(self, tracer: Tracer, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        status = CLIENT_LEFT
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with tracer.request(scope["method"], scope["headers"], request_id) as answered:
+            try:
+                await self._answer(scope, receive, noting, request_id)
+            finally:
+                answered(scope.get(ROUTE, "none"), _told(scope), status)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         # With an application in the scope, Starlette raises for unknown routes, in place of a plain-text answer.

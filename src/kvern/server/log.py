@@ -15,7 +15,7 @@ from kvern.service import log_context
 
 ACCESS = logging.getLogger("kvern.access")
 
-_CHATTY = ("alembic", "sqlalchemy", "asyncio", "httpx2", "httpcore2")
+_CHATTY = ("alembic", "sqlalchemy", "asyncio", "httpx2", "httpcore2", "urllib3")
 
 _ESCAPED = {number: f"\\x{number:02x}" for number in (*range(32), 127) if number not in (9, 10)} | {10: "\\n"}
 """A line stays a line, whatever a client's words in it are."""

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ from kvern.service.keys import Keys, load_keys
 from kvern.service.metrics import Metrics
 from kvern.service.projects import Projects, read_projects
 from kvern.service.service import DataDirBusyError, Service, data_dir_lock
+from kvern.service.tracing import Tracer
 from kvern.settings import Settings
 from kvern.store import Store, StoreFault
 from kvern.store.blobs import Blobs, LocalBlobs
@@ -138,6 +139,8 @@ async def _serve(
             await _stop(service, settings.drain_seconds, in_a_hurry)
             server.should_exit = True
             await serving
+            if service.observer.tracer is not None:
+                await service.observer.tracer.close()
             if scraped is not None:
                 await scraped()
     finally:
@@ -164,6 +167,26 @@ def _open_blobs(settings: Settings) -> Blobs:
     except ImportError as error:
         raise ValueError(f"blobs in S3 need more packages: install kvern[s3] ({error})") from error
     return S3Blobs(settings.blobs, settings.data_dir.resolve() / "blobs-here")
+
+
+def open_tracer(settings: Settings, environ: Mapping[str, str]) -> Tracer | None:
+    """Makes traces where the settings or the variables of OpenTelemetry ask for them.
+
+    Raises:
+        ValueError: the settings ask for them, and what it takes is not installed.
+    """
+    named = any(environ.get(f"OTEL_EXPORTER_OTLP_{part}ENDPOINT") for part in ("", "TRACES_"))
+    off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
+    if settings.otlp_endpoint is None and (off or not named):
+        return None
+    try:
+        from kvern.server.otel import OtelTracer, exporting
+    except ImportError as error:
+        if settings.otlp_endpoint is not None:
+            raise ValueError(f"traces need more packages: install kvern[otel] ({error})") from error
+        _log.warning("the environment asks for traces, which need more packages: install kvern[otel] (%s)", error)
+        return None
+    return OtelTracer(exporting(settings.otlp_endpoint))
 
 
 def _server(app: ASGIApp) -> _Server:
@@ -230,6 +253,7 @@ def _assemble(settings: Settings, projects: Projects, store: Store, sandbox: San
         keys=keys,
         projects=projects,
     )
+    service.observer.tracer = open_tracer(settings, os.environ)
     service.on_stop(builder.close)
     store.watch(service.metrics.journal)
     service.readiness.check("engine", engine.trouble)

@@ -199,13 +199,12 @@ class Firing:
         self._close(record.id)
         if accounts:
             record.accounted_until = max(record.accounted_until or 0, tick.due_time)
-        if shot.call is not None:
-            self._calls.run(shot.call)
         if tick.outcome == "queued":
             self._enqueue(tick)
             return
-        lag = None if shot.call is None else (shot.call.record.start_time - tick.due_time) / 1000
-        self._calls.observer.ticked(record.project, tick.outcome, lag)
+        self._calls.observer.ticked(record, tick, shot.call)
+        if shot.call is not None:
+            self._calls.run(shot.call)
 
     async def _drop(self, shot: Shot, error: IntegrityError) -> None:
         if shot.call is not None:

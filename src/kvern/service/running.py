@@ -108,7 +108,8 @@ class Running:
 
     def run(self, call: LiveCall) -> None:
         """Drive a call that was admitted, and is kept now."""
-        call.task = asyncio.create_task(self._accepted(call), name=f"call-{call.record.id}")
+        work = self._observer.around(call, self._accepted(call))
+        call.task = asyncio.create_task(work, name=f"call-{call.record.id}")
 
     async def turn_away(self, call: LiveCall, error: BaseException, *, was_kept: bool) -> None:
         """Forget a call that was admitted, and is not kept; `was_kept` when a part of it was, perhaps."""
@@ -250,6 +251,7 @@ class Running:
         try:
             while await self._is_due(call):
                 outcome = await self._attempt(call)
+                self._observer.attempted(call, outcome)
                 if call.lost or (outcome.verdict is Verdict.INTERRUPTED and not call.begun):
                     return  # it never began, so it runs when the service starts again
                 due = self._retry_time(call, outcome)
@@ -335,6 +337,7 @@ class Running:
             scheduled_time=call.record.scheduled_time,
             soft_timeout=self._soft_timeout(call.function),
             on_begin=None if call.begun else partial(self._begin, call),
+            traceparent=self._observer.traceparent(call),
         )
         if call.lost:
             return Outcome(Verdict.INTERRUPTED, message="the server was cut off")

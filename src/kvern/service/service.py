@@ -108,7 +108,7 @@ class Service:
         self._builder = builder
         self._engine = engine
         self.metrics = Metrics()
-        observer = Observer(self.metrics)
+        self.observer = observer = Observer(self.metrics)
         self.readiness = Readiness(store, settings.data_dir, settings.megabytes(settings.disk_free_mb))
         keys = keys or local_keys(settings.data_dir / "keys", None)
         vault = keys.vault
