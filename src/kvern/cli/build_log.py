@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _WAIT = 5
 """Seconds for which one request may be held back."""
 
-_NOT_SERVED = (400, 404, 405)
+NOT_SERVED = (400, 404, 405)
 
 
 class BuildLog:
@@ -45,7 +45,7 @@ class BuildLog:
         try:
             answer = self._client.get(self._path, {"after": self._seen}, headers).json()
         except CogniteAPIError as error:
-            if error.code not in _NOT_SERVED:
+            if error.code not in NOT_SERVED:
                 raise
             self.is_served = False
             return []

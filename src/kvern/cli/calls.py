@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from kvern.cli import connection, lookup, output
+from kvern.cli.build_log import NOT_SERVED
 from kvern.cli.complaint import Complaint
 from kvern.cli.options import DEFAULT, Options
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 calls = App(name="calls")
 
 _PAGE = 1000
+_FIGURES = ("queueSeconds", "runSeconds", "cpuSeconds", "peakMemory", "worker")
 
 
 @calls.default
@@ -95,7 +97,7 @@ def show(
     *,
     options: Options = DEFAULT,
 ) -> int:
-    """Show one call: why it ended, how long it waited and ran, what it used.
+    """Show one call: why it ended, how long it waited and ran, what it used; and its attempts.
 
     For example:
 
@@ -106,9 +108,11 @@ def show(
         id: Id of the call.
     """
     client = connection.connect(options)
-    one = client.get(path_of(client, id)).json()
+    path = path_of(client, id)
+    one = client.get(path).json()
+    attempts = _attempts(client, path)
     if options.json:
-        output.as_json(one)
+        output.as_json({**one, "attempts": attempts})
         return 0
     figures = one.pop("outcome", {})
     error = one.pop("error", None)
@@ -120,7 +124,33 @@ def show(
         print(f"error: {error.get('message', '')}\n{error.get('trace', '')}".rstrip())  # pyright: ignore[reportUnknownMemberType]
     elif error:
         print(f"error: {error}")
+    if len(attempts) > 1 or "nextAttemptTime" in one:
+        print()
+        _tabulate_attempts(attempts)
     return 0
+
+
+def _attempts(client: CogniteClient, path: str) -> list[dict[str, Any]]:
+    """The attempts of a call; none where the service does not tell."""
+    from kvern.client.exceptions import CogniteAPIError
+
+    try:
+        return list(client.get(f"{path}/attempts").json()["items"])
+    except CogniteAPIError as error:
+        if error.code not in NOT_SERVED:
+            raise
+        return []
+
+
+def _tabulate_attempts(attempts: list[dict[str, Any]]) -> None:
+    rows: list[tuple[object, ...]] = []
+    for one in attempts:
+        figures = one.get("outcome", {})
+        used = (_shown(key, figures[key]) if key in figures else "-" for key in _FIGURES)
+        started, took = one["startTime"], one["endTime"] - one["startTime"] if "endTime" in one else None
+        verdict = figures.get("verdict", "-")
+        rows.append((one["attempt"], verdict, output.moment(started), output.duration(took), *used, error_of(one)))
+    output.table(["ATTEMPT", "VERDICT", "STARTED", "TOOK", "QUEUE", "RUN", "CPU", "MEMORY", "WORKER", "ERROR"], rows)
 
 
 @calls.command

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from kvern.cli import bundle, connection, inputs, output, policies
+from kvern.cli import bundle, connection, endurance, inputs, output, policies
 from kvern.cli.build_log import BuildLog
 from kvern.cli.complaint import Complaint
+from kvern.cli.endurance import Endurance
 from kvern.cli.options import DEFAULT, Options
 
 if TYPE_CHECKING:
     from kvern.client import CogniteClient
-    from kvern.client.data_classes.functions import Function, RunTime
+    from kvern.client.data_classes.functions import Function
 
 _POLL = 0.2  # seconds
 
@@ -40,14 +41,15 @@ def deploy(
     index_url: str | None = None,
     extra_index_url: tuple[str, ...] = (),
     wait: Annotated[bool, Parameter(negative="--no-wait")] = True,
+    bears: Endurance = endurance.NONE,
     options: Options = DEFAULT,
 ) -> int:
     """Deploy a folder, a .zip or a single .py file as a function.
 
     What the code needs stands in `requirements.txt` at the top of the folder; for a single file, in the docstring of
     `handle` between the lines `[requirements]` and `[/requirements]`. A function that has the external id already is
-    replaced once the new one is built; its schedules are made again as they were, its calls are gone. When the new one
-    cannot be built, the old one stays.
+    replaced once the new one is built; its schedules are made again as they were, its retries and its soft deadline are
+    kept unless they are given, its calls are gone. When the new one cannot be built, the old one stays.
 
     For example:
 
@@ -55,6 +57,7 @@ def deploy(
         kvern deploy examples/outliers.py --external-id co2-outliers
         kvern deploy bundle.zip --name "Pump report" --function-path src/main.py
         kvern deploy quality --secret-file secrets.env --runtime py312
+        kvern deploy quality --attempts 5 --retry-on raised --retry-on "timed out" --soft-deadline 20
 
     Args:
         path: What to deploy. Of a folder, names that begin with a dot and `__pycache__` stay behind.
@@ -86,27 +89,32 @@ def deploy(
         packed.content, name=f"{called.replace('/', '-')}.zip", external_id=external_id, overwrite=True
     )
 
+    old = client.functions.retrieve(external_id=external_id)
+    more = bears.over(endurance.of_function(client, old.id) if old else {})
+
+    settings: dict[str, Any] = {
+        "name": called,
+        "file_id": file.id,
+        "function_path": packed.handler,
+        "description": description,
+        "owner": owner,
+        "secrets": secrets or None,
+        "env_vars": env_vars or None,
+        "cpu": cpu,
+        "memory": memory,
+        "runtime": runtime,  # the service knows which there are
+        "metadata": facts or None,
+        "index_url": index_url,
+        "extra_index_urls": list(extra_index_url) or None,
+    }
+
     def create(external_id: str | None) -> Function:
-        return client.functions.create(
-            name=called,
-            file_id=file.id,
-            function_path=packed.handler,
-            external_id=external_id,
-            description=description,
-            owner=owner,
-            secrets=secrets or None,
-            env_vars=env_vars or None,
-            cpu=cpu,
-            memory=memory,
-            runtime=cast("RunTime | None", runtime),  # the service knows which there are
-            metadata=facts or None,
-            index_url=index_url,
-            extra_index_urls=list(extra_index_url) or None,
-        )
+        if not more:
+            return client.functions.create(external_id=external_id, **settings)
+        return endurance.create(client, more, external_id=external_id, **settings)
 
     with output.Progress(silent=options.json) as progress:
         build = _Build(client, external_id, progress)
-        old = client.functions.retrieve(external_id=external_id)
         if old is None:
             function, schedules = create(external_id), 0
             function = build.wait(function) if wait else function

@@ -79,6 +79,7 @@ def logs(
     follow: bool = False,
     function: str | None = None,
     timestamps: bool = False,
+    attempt: int | None = None,
     options: Options = DEFAULT,
 ) -> int:
     """Print the log of a call.
@@ -90,16 +91,26 @@ def logs(
         kvern logs 4711
         kvern logs 4711 --follow
         kvern logs trend
+        kvern logs 4711 --attempt 2
 
     Args:
         call: Id of a call; or a function, by external id, name or id, for its newest call.
         follow: Go on until the call has ended.
         function: The function of the call, which is found more quickly then.
         timestamps: Begin each line with its time.
+        attempt: Only the lines of this attempt, counted from 1.
     """
+    if follow and attempt is not None:
+        raise Complaint("--follow goes on through all attempts, so it takes no --attempt", exit_code=2)
     client = connection.connect(options)
     found = _find(client, call, function)
-    tail = Tail(client, found, _json_line if options.json else _timed_line if timestamps else _line)
+    show = _json_line if options.json else _timed_line if timestamps else _line
+    if attempt is not None:
+        path = f"/functions/{found.function_id}/calls/{found.id}/logs"
+        for line in client.get(path, {"attempt": attempt}).json()["items"]:
+            show(line)
+        return 0
+    tail = Tail(client, found, show)
     if not follow:
         tail.read()
         return 0

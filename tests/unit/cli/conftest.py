@@ -128,6 +128,10 @@ class Twin:
         self.all: dict[int, Function] = {}
         self.keys: dict[str, int] = {}
         """The calls that were made with an idempotency key."""
+        self.options: dict[int, dict[str, Any]] = {}
+        """`retries` and `softDeadlineSeconds` of functions."""
+        self.attempts: dict[int, list[dict[str, Any]]] = {}
+        """The attempts of calls, each with its `lines`."""
         self.made_calls: dict[int, Call] = {}
         self.made_schedules: dict[int, Schedule] = {}
         self.uploaded: list[File] = []
@@ -158,7 +162,15 @@ class Twin:
         """What the service adds to the contract: figures of calls, locks, the logs of builds, the ledgers of schedules."""
         if url.endswith("/ticks"):
             return self._page_of_ticks(int(url.split("/")[3]), params or {})
-        _, _, function_id, what, *rest = url.split("/")
+        _, _, function_id, *rest = url.split("/")
+        if not rest:
+            return Answer(self.all[int(function_id)].dump() | self.options.get(int(function_id), {}))
+        what, *rest = rest
+        if what == "calls" and rest[1:] == ["attempts"]:
+            return Answer({"items": self.attempts.get(int(rest[0]), [])})
+        if what == "calls" and rest[1:] == ["logs"]:
+            chosen = self.attempts[int(rest[0])][(params or {})["attempt"] - 1]
+            return Answer({"items": [LogLine(line).dump() for line in chosen["lines"]]})
         if what == "calls":
             return Answer(self.made_calls[int(rest[0])].dump())
         one = self.all[int(function_id)]
@@ -180,6 +192,8 @@ class Twin:
             return Answer({"items": [one.dump() | one.policies for one in found]})
         if url.startswith("/functions/schedules"):
             return self._post_schedules(url.rpartition("/")[2], (json or {})["items"])
+        if url == "/functions":
+            return self._create_with_options((json or {})["items"][0])
         _, _, function_id, what = url.split("/", 3)
         assert (what, json) != ("", None)
         assert json is not None
@@ -191,6 +205,13 @@ class Twin:
             return Answer(self.made_calls[self.keys[key]].dump())
         wanted = {"status": json["filter"].get("status"), "schedule_id": json["filter"].get("scheduleId")}
         return Answer({"items": self.calls.list(int(function_id), limit=json["limit"], **wanted).dump()})
+
+    def _create_with_options(self, item: dict[str, Any]) -> Answer:
+        options = {key: item[key] for key in ("retries", "softDeadlineSeconds") if key in item}
+        given = {"file_id": item["fileId"], "description": item.get("description")}
+        made = self.create(item["name"], external_id=item.get("externalId"), **given)
+        self.options[made.id] = options
+        return Answer({"items": [{**made.dump(), **options, "fileId": item["fileId"]}]})
 
     def _post_schedules(self, verb: str, items: list[dict[str, Any]]) -> Answer:
         if verb == "schedules":

@@ -118,6 +118,36 @@ class TestDeploy:
         assert plain.policies == {}
         assert old.id not in {careful.function_id, plain.function_id}
 
+    def test_retries_and_the_soft_deadline_are_kept_unless_they_are_given(
+        self, twin: Twin, kvern: Kvern, folder: Path
+    ) -> None:
+        def options(*flags: str) -> dict[str, Any]:
+            assert kvern("deploy", str(folder), "--description", "x", *flags).code == 0
+            (function,) = twin.all.values()
+            assert (function.status, function.given["description"]) == ("Ready", "x")
+            return twin.options.get(function.id, {})
+
+        retries = {"attempts": 5, "delaySeconds": 0.5, "factor": 3.0, "maxDelaySeconds": 9.0, "jitter": 0.0}
+        assert options() == {}
+        assert options(
+            *("--attempts", "5", "--retry-delay", "0.5", "--retry-factor", "3", "--retry-max-delay", "9"),
+            *("--retry-jitter", "0", "--retry-on", "raised", "--retry-on", "timed out", "--soft-deadline", "20"),
+        ) == {"retries": {**retries, "on": ["raised", "timed out"]}, "softDeadlineSeconds": 20}
+        kept = {**retries, "attempts": 2, "on": ["crashed"]}
+        assert options("--attempts", "2", "--retry-on", "crashed") == {"retries": kept, "softDeadlineSeconds": 20}
+        assert options("--soft-deadline", "0") == {"retries": kept}
+        assert options() == {"retries": kept}
+        assert options("--attempts", "0") == {}
+
+    @pytest.mark.parametrize("flags", [("--retry-on", "raised"), ("--attempts", "0", "--retry-delay", "1")])
+    def test_flags_about_retries_need_attempts(
+        self, twin: Twin, kvern: Kvern, folder: Path, flags: tuple[str, ...]
+    ) -> None:
+        ran = kvern("deploy", str(folder), *flags)
+
+        assert (ran.code, twin.all) == (2, {})
+        assert ran.err == "kvern: flags that begin with --retry- need --attempts of 1 or more\n"
+
     def test_a_failed_build_is_told_with_its_trace_and_exit_code_1(
         self, twin: Twin, kvern: Kvern, folder: Path
     ) -> None:
@@ -358,6 +388,31 @@ class TestCall:
         assert json.loads(kvern("calls", "show", "2", "--json").out)["outcome"]["cpuSeconds"] == 1.5
         assert kvern("calls", "show", "99").err.startswith("kvern: no call has the id 99")
 
+    def test_the_attempts_of_a_call_are_shown_each_with_its_figures(self, twin: Twin, kvern: Kvern) -> None:
+        twin.add("pump")
+        kvern("call", "pump")
+        failed = {"verdict": "raised", "queueSeconds": 0.5, "cpuSeconds": 0.1, "peakMemory": 9e6, "worker": "a/1"}
+        start = 1_700_000_000_000
+        twin.attempts[2] = [
+            {
+                "attempt": 1,
+                "startTime": start,
+                "endTime": start + 700,
+                "outcome": failed,
+                "error": {"message": "E: no"},
+            },
+            {"attempt": 2, "startTime": start + 5000},
+        ]
+
+        *_, empty, head, first, second = kvern("calls", "show", "2").out.splitlines()
+
+        assert (empty, head.split()[:2]) == ("", ["ATTEMPT", "VERDICT"])
+        assert first.split()[:2] == ["1", "raised"]
+        assert " ".join(first.split()[4:]) == "700 ms 0.5 s - 0.1 s 9 MB a/1 E: no"
+        assert second.split()[:2] == ["2", "-"]
+        assert second.split()[4:] == ["-"] * 6
+        assert json.loads(kvern("calls", "show", "2", "--json").out)["attempts"] == twin.attempts[2]
+
 
 class TestLogs:
     @pytest.fixture
@@ -394,6 +449,12 @@ class TestLogs:
         lines = [json.loads(line) for line in kvern("logs", str(call.id), "--json").out.splitlines()]
 
         assert lines == [{"message": text, "timestamp": 1_700_000_000_000} for text in ("one", "two")]
+
+    def test_one_attempt_has_its_own_lines(self, twin: Twin, kvern: Kvern, call: Call) -> None:
+        twin.attempts[call.id] = [{"lines": ["one"]}, {"lines": ["two"]}]
+
+        assert kvern("logs", str(call.id), "--attempt", "2").out == "two\n"
+        assert kvern("logs", str(call.id), "--attempt", "2", "--follow").code == 2
 
     def test_timestamps_stand_before_the_lines(self, kvern: Kvern, call: Call) -> None:
         assert kvern("logs", str(call.id), "--timestamps").out.splitlines()[0].endswith(" one")
