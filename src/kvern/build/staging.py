@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 _ALIVE = ".alive"
@@ -21,12 +21,8 @@ async def staging(root: Path) -> AsyncGenerator[Path, None]:
 
     A lock on a file in it tells another server on the same data that the work goes on.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    folder = root / secrets.token_hex(8)
-    folder.mkdir(mode=0o700)
-    alive = os.open(folder / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    folder, alive = _begin(root)
     try:
-        fcntl.flock(alive, fcntl.LOCK_EX)
         yield folder
     finally:
         removal = asyncio.ensure_future(asyncio.to_thread(remove, folder))
@@ -37,6 +33,27 @@ async def staging(root: Path) -> AsyncGenerator[Path, None]:
             raise
         finally:
             os.close(alive)
+
+
+@contextlib.contextmanager
+def workplace(root: Path) -> Generator[Path]:
+    """As `staging`, where there is no event loop."""
+    folder, alive = _begin(root)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+        os.close(alive)
+
+
+def _begin(root: Path) -> tuple[Path, int]:
+    """A new folder, and the open file whose lock says that somebody works in it."""
+    root.mkdir(parents=True, exist_ok=True)
+    folder = root / secrets.token_hex(8)
+    folder.mkdir(mode=0o700)
+    alive = os.open(folder / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(alive, fcntl.LOCK_EX)
+    return folder, alive
 
 
 def clear(root: Path) -> None:

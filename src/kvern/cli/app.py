@@ -27,6 +27,8 @@ VERBS = {
         "doctor": "kvern.cli.doctor:doctor",
         "clients": "kvern.cli.clients:clients",
         "secrets": "kvern.cli.secrets:secrets",
+        "backup": "kvern.cli.backup:backup",
+        "restore": "kvern.cli.backup:restore",
     },
     "Functions": {
         "deploy": "kvern.cli.deploy:deploy",

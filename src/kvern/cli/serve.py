@@ -5,26 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
 
 from cyclopts import Parameter
 
-from kvern.cli.settings import FILE, with_settings
+from kvern.cli.settings import FILE, check_secrets, with_settings
 from kvern.settings import Settings
 
 _DEFAULTS = Settings()
-
-
-def _check_secrets(settings: Settings, arguments: list[str]) -> None:
-    """Raises `ValueError` when a password stands on the command line, where every user of the machine can read it."""
-    if settings.database is None or not any(settings.database in argument for argument in arguments):
-        return
-    parts = urlsplit(settings.database)
-    if ":" in parts.netloc.rpartition("@")[0] or "password" in parse_qs(parts.query):
-        raise ValueError(
-            "Expected --database without a password, because everybody on this machine sees the command line: "
-            "put the address into KVERN_DATABASE or kvern.toml, or the password into PGPASSWORD or a passfile"
-        )
 
 
 def _serve(*, settings: Annotated[Settings, Parameter(name="*")] = _DEFAULTS) -> int:
@@ -42,7 +29,7 @@ def _serve(*, settings: Annotated[Settings, Parameter(name="*")] = _DEFAULTS) ->
     """
     from kvern.server.run import run
 
-    _check_secrets(settings, sys.argv)
+    check_secrets(settings.database, sys.argv)
     return run(settings, Path(FILE))
 
 

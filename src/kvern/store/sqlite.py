@@ -41,7 +41,7 @@ _WRITES = "kvern_writes"
 
 
 class SqliteStore:
-    """The default store. All state is in one file; copies of it are good when the service is stopped.
+    """The default store. All state is in one file; `snapshot.py` copies it while it is in use.
 
     Args:
         path: the database file; None keeps everything in memory (for tests: same statements, no durability).
