@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -30,14 +28,19 @@ class Received:
 
 
 class Collector:
-    """Listens on a free port of this machine, and keeps what it is sent."""
+    """Listens on a free port of this machine, and keeps what it is sent; while it is `deaf`, it never answers."""
 
     def __init__(self) -> None:
         self.spans: list[Received] = []
+        self.deaf = False
+        self._over = threading.Event()
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                if collector.deaf:
+                    collector._over.wait(30)
+                    return
                 assert self.path == "/v1/traces"
                 request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["content-length"])))
                 collector.spans.extend(_received(request))
@@ -62,6 +65,7 @@ class Collector:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -78,10 +82,3 @@ def _received(request: ExportTraceServiceRequest) -> Iterator[Received]:
         for scope in group.scope_spans:
             for span in scope.spans:
                 yield Received(span, named["service.name"])
-
-
-@contextmanager
-def deaf() -> Iterator[str]:
-    """The URL of one that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"

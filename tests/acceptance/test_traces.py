@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.acceptance.api import Api
-from tests.acceptance.collectors import Collector, deaf
+from tests.acceptance.collectors import Collector
 from tests.acceptance.conftest import ROOT
 from tests.acceptance.server import Server
 
@@ -23,7 +23,9 @@ TELLS = """
 """
 
 
-def test_a_trace_goes_from_the_client_through_the_service_into_the_handler(tmp_path: Path) -> None:
+def test_a_trace_goes_from_the_client_through_the_service_into_the_handler_and_a_dead_end_disturbs_nothing(
+    tmp_path: Path,
+) -> None:
     with Collector() as collector:
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "60000"}
         with Server(tmp_path, extra_env=environment) as server, Api(server.environment()) as api:
@@ -34,6 +36,15 @@ def test_a_trace_goes_from_the_client_through_the_service_into_the_handler(tmp_p
             untraced = api.call(function)
             other, _ = api.get(f"/functions/{function}/calls/{untraced['id']}/response").json()["response"]
             assert server.stop() == 0
+            received = list(collector.spans)
+
+            collector.deaf = True
+            server.start()
+            assert api.call(function)["status"] == "Completed"
+            assert server.stop() == 0
+            assert "the last spans could not be sent" in server.log.read_text()
+            assert collector.spans == received
+            collector.deaf = False
 
         request = collector.one(CLIENT_TRACE, "POST /functions/{function_id}/call")
         its, run = collector.one(CLIENT_TRACE, "call tells"), collector.one(CLIENT_TRACE, "run")
@@ -56,19 +67,6 @@ def test_a_trace_goes_from_the_client_through_the_service_into_the_handler(tmp_p
         handlers = {**os.environ, "TRACEPARENT": seen, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
         subprocess.run([sys.executable, "-c", program], check=True, env=handlers, timeout=60)
         assert collector.one(CLIENT_TRACE, "mean of values").parent == run.id
-
-
-def test_a_collector_that_never_answers_disturbs_no_call_and_is_given_up_on_at_the_end(tmp_path: Path) -> None:
-    with (
-        deaf() as url,
-        Server(tmp_path, "--otlp-endpoint", url, extra_env={"OTEL_BSP_SCHEDULE_DELAY": "1"}) as server,
-        Api(server.environment()) as api,
-    ):
-        function = api.ready("def handle(data): return data")
-        calls = [api.call(function, {"number": number}) for number in range(5)]
-        assert [call["status"] for call in calls] == ["Completed"] * 5
-        assert server.stop() == 0
-    assert "the last spans could not be sent" in server.log.read_text()
 
 
 def test_a_service_that_makes_no_traces_does_not_load_what_they_take() -> None:
