@@ -210,9 +210,9 @@ class Host:
         ticket.worker = worker
         ticket.outcome = outcome = worker.run(order, access, _since(came), cold=ticket.waited and worker.calls == 0)
         try:
-            return await asyncio.shield(outcome)
+            return await outcome
         except asyncio.CancelledError:
-            if not outcome.done():
+            if outcome.cancelled():  # who waits was cancelled, and the call runs still
                 worker.kill(Verdict.CANCELLED, "the call was cancelled")
             raise
 

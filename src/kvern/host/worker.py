@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from typing import cast
 
 from kvern.build.revision import Revision
@@ -402,8 +401,11 @@ class Worker(asyncio.Protocol):
         try:
             self._output.end()
         finally:
-            told = replace(
-                outcome,
+            told = Outcome(
+                outcome.verdict,
+                outcome.response,
+                outcome.message,
+                outcome.trace,
                 cpu_seconds=round(self._cpu - self._cpu_before, 6) if known else None,
                 peak_memory=(self._peak or None) if known else None,
                 queue_seconds=self._queued,
@@ -412,7 +414,8 @@ class Worker(asyncio.Protocol):
                 worker=self.name,
             )
             self._cpu_before = self._cpu
-            self._outcome.set_result(told)
+            if not self._outcome.done():  # else nobody waits any more
+                self._outcome.set_result(told)
             self._outcome = self._order = None
 
 

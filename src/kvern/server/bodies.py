@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from kvern.wire.errors import InvalidError, MediaTypeError, TooLargeError
 
@@ -27,6 +27,7 @@ async def read_body(request: Request, most: int) -> bytes:
     Raises:
         TooLargeError: it has more than `most` bytes, packed or unpacked.
         MediaTypeError: it is packed otherwise than by gzip.
+        ClientDisconnect: the client went away before its end.
         InvalidError: it is not what its `Content-Encoding` says.
     """
     declared = request.headers.get("content-length", "")
@@ -34,7 +35,13 @@ async def read_body(request: Request, most: int) -> bytes:
         raise _too_large(most)
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        more = message.get("more_body", False)
         size += len(part)
         if size > most:
             raise _too_large(most)

@@ -7,8 +7,7 @@ is over, and says nothing any more.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 
@@ -23,17 +22,21 @@ class _Binding:
 _bound: ContextVar[_Binding | None] = ContextVar("kvern_log", default=None)
 
 
-@contextlib.contextmanager
-def bound(**fields: object) -> Generator[None]:
+class bound:
     """Have every line that is logged within say this as well, on top of what it says already."""
-    outer = _bound.get()
-    binding = _Binding(fields if outer is None else {**outer.fields, **fields})
-    token = _bound.set(binding)
-    try:
-        yield
-    finally:
-        binding.over = True
-        _bound.reset(token)
+
+    __slots__ = ("_binding", "_token")
+
+    def __init__(self, **fields: object) -> None:
+        outer = _bound.get()
+        self._binding = _Binding(fields if outer is None else {**outer.fields, **fields})
+
+    def __enter__(self) -> None:
+        self._token = _bound.set(self._binding)
+
+    def __exit__(self, *_: object) -> None:
+        self._binding.over = True
+        _bound.reset(self._token)
 
 
 def fields() -> Mapping[str, object]:

@@ -200,9 +200,8 @@ class Running:
         writes = [self._keep(call)]
         if bound is not None:
             writes.append(bound)
-        kept = asyncio.gather(*writes, return_exceptions=True)
         try:
-            faults = [fault for fault in await kept if fault is not None]
+            faults = await _faults(writes)
             if faults:
                 raise faults[0]
         except BaseException as error:
@@ -383,11 +382,10 @@ class Running:
         session_id = None if record.schedule_id is not None else call.session_id
         if session_id is not None:
             writes.append(self._sessions.end(session_id, "EXPIRED"))
-        for fault in await asyncio.gather(*writes, return_exceptions=True):
-            if isinstance(fault, BaseException):
-                _log.error("the end of call %s could not be kept, trying again: %s", record.id, fault)
-                await self._end_again(call, row, log_rows, session_id)
-                break
+        faults = await _faults(writes)
+        if faults:
+            _log.error("the end of call %s could not be kept, trying again: %s", record.id, faults[0])
+            await self._end_again(call, row, log_rows, session_id)
         if call.lost:
             return
         if outcome.verdict is not Verdict.INTERRUPTED:
@@ -410,6 +408,18 @@ class Running:
                 return
             except StoreFault as fault:
                 _log.error("the end of call %s still cannot be kept: %s", row["call"], fault)
+
+
+async def _faults(writes: Sequence[Awaitable[None]]) -> list[BaseException]:
+    """Wait for all writes; what those that failed raised."""
+    if len(writes) == 1:  # as nearly always; `gather` makes a future and some turns of the loop more
+        try:
+            await writes[0]
+        except Exception as fault:
+            return [fault]
+        return []
+    ends = await asyncio.gather(*writes, return_exceptions=True)
+    return [end for end in ends if isinstance(end, BaseException)]
 
 
 def note_duration(function: LiveFunction, seconds: float) -> None:

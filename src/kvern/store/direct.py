@@ -32,6 +32,9 @@ class Direct:
         for statement, row in rows:
             sql, slots = self._prepared(statement, row)
             sent.setdefault(sql, []).append(tuple([row.get(name, fixed) for name, fixed in slots]))
+        if len(sent) == 1 and len(values := next(iter(sent.values()))) == 1:
+            connection.execute(next(iter(sent)), values[0])  # a transaction of its own: SQLite commits within the step
+            return
         connection.execute("BEGIN")
         try:
             for sql, values in sent.items():
