@@ -24,8 +24,9 @@ from pathlib import Path
 import pytest
 
 from kvern.build.builder import Builder, BuildRequest
-from kvern.build.errors import BuildError
+from kvern.build.errors import BuildError, EntryPointError
 from kvern.build.interpreters import Interpreters
+from kvern.build.parsers import Parsers
 from kvern.build.process import Seat
 from kvern.build.revision import Revision
 from kvern.build.staging import remove
@@ -904,3 +905,26 @@ async def test_a_bundle_that_is_no_zip(workshop: Workshop) -> None:
     with pytest.raises(BuildError, match="The bundle is not a zip"):
         await workshop.builder.build(request)
     assert workshop.left_in("staging") == workshop.left_in("revisions") == []
+
+
+async def test_a_parser_is_held_to_its_limits_and_leaves_no_seat() -> None:
+    limits = Limits(Allowance(pids=64), cgroups.find())
+    if not limits.holds("memory"):
+        pytest.skip("no control groups")
+    interpreter = Interpreters().get("py311")
+    assert interpreter is not None
+    for memory, is_enough in ((2_000_000, False), (500_000_000, True)):
+        seats: list[Seat] = []
+
+        def seat(memory: int = memory, seats: list[Seat] = seats) -> Seat:
+            seats.append(limits.seat(memory, 1))
+            return seats[-1]
+
+        parsers = Parsers(choose("auto")[0], 0, seat)
+        if is_enough:
+            assert (await parsers.parse(interpreter, "handler.py", {"handler.py": HANDLER.encode()})).fault == ""
+        else:
+            with pytest.raises(EntryPointError, match="could not be parsed"):
+                await parsers.parse(interpreter, "handler.py", {"handler.py": HANDLER.encode()})
+        assert len(seats) == 1
+        assert seats[0].remove(), "it was taken away"

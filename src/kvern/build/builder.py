@@ -91,7 +91,8 @@ class Builder:
         interpreters: the Pythons of this machine; looked for when not given.
         spare_parser: seconds for which a started parser waits for the next deploy, which saves it some 50 ms; 0 for
             none. Then `close` must be called at the end.
-        seat: makes the limits on memory and processes for one run of what builds packages from source; None for none.
+        seat: makes the limits on memory and processes for one box in which packages are built, modules compiled or
+            handlers parsed; None for none.
     """
 
     def __init__(
@@ -116,12 +117,12 @@ class Builder:
         root = root.resolve()
         self._revisions = root / "revisions"
         self._staging = root / "staging"
-        self._parsers = Parsers(sandbox, spare_parser)
+        self._parsers = Parsers(sandbox, spare_parser, seat)
         self._timeout = timeout
         self._limits = limits
         self._turns = asyncio.Semaphore(parallel)
         self._interpreters = interpreters or Interpreters(environ, root / "interpreters.json")
-        self._bytecode = Bytecode(root / "bytecode", self._staging, sandbox)
+        self._bytecode = Bytecode(root / "bytecode", self._staging, sandbox, seat)
         self._wheels = Wheels(root / "wheels")
         self._building: dict[str, float] = {}
         self._environments = Environments(

@@ -19,15 +19,15 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kvern.build import boxed
-from kvern.build.process import run, show_interpreter
+from kvern.build.process import OverLimitError, Seat, run, run_seated, show_interpreter
 from kvern.build.revision import Interpreter
 from kvern.build.staging import remove, staging
-from kvern.sandbox import Box, Mount, Sandbox
+from kvern.sandbox import Box, Mount, Sandbox, users
 
 _FORM = 1
 """Part of every name: a new number makes all bytecode anew."""
@@ -75,9 +75,13 @@ class Bytecode:
         folder: on the file system of the environments; made when missing.
         staging_folder: for work not done yet; on the same file system.
         sandbox: where modules are compiled.
+        seat: makes the limits for one compiler; None for none.
     """
 
-    def __init__(self, folder: Path, staging_folder: Path, sandbox: Sandbox) -> None:
+    def __init__(
+        self, folder: Path, staging_folder: Path, sandbox: Sandbox, seat: Callable[[], Seat] | None = None
+    ) -> None:
+        self._seat = seat
         self._folder = folder
         self._staging = staging_folder
         self._sandbox = sandbox
@@ -127,10 +131,19 @@ class Bytecode:
             processes = max(1, min(os.cpu_count() or 1, 4, unit.size // _WORTH_A_PROCESS))
             argv = [str(interpreter.executable), "-I", "-S", "-B", "-W", "ignore", "-c", _START]
             argv += [place, root, inside(target), str(processes)]
-            box = Box(argv, _ENV, [program, source, target, *show_interpreter(interpreter)], workdir="/")
+            mounts = [program, source, *show_interpreter(interpreter)]
+            user = await asyncio.to_thread(users.take, self._sandbox.users, mounts)
+            if user is not None:
+                os.chown(out, user, user)
+            box = Box(argv, _ENV, [*mounts, target], workdir="/", user=user)
             names = "\0".join(unit.names).encode("utf-8", "surrogateescape")
             # A module without bytecode is compiled when it is imported, so a box that dies is no reason to fail.
-            await run(self._sandbox.command(box), _ENV, lambda _: None, stdin=names)
+            command = self._sandbox.command(box)
+            if self._seat is None:
+                await run(command, _ENV, lambda _: None, stdin=names)
+            else:
+                with contextlib.suppress(OverLimitError):
+                    await run_seated(command, _ENV, lambda _: None, self._seat(), stdin=names)
             await asyncio.to_thread(_tidy, out, len(unit.names))
 
     def _link(self, units: Sequence[_Unit], work: Path, interpreter: Interpreter) -> None:
@@ -194,9 +207,12 @@ def _is_plain(path: Path) -> bool:
 
 
 def _tidy(out: Path, count: int) -> None:
-    """Leave nothing in `out` but plain, read-only files with a number below `count` as name."""
+    """Leave nothing in `out` but plain, read-only files of ours with a number below `count` as name."""
+    if out.stat().st_uid != os.geteuid():
+        os.chown(out, os.geteuid(), os.getegid())
     for path in out.iterdir():
         if path.name.isdecimal() and path.name == str(int(path.name)) and int(path.name) < count and _is_plain(path):
+            os.chown(path, os.geteuid(), os.getegid())
             path.chmod(0o444)
         else:
             remove(path)

@@ -7,19 +7,25 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from kvern.build import boxed
 from kvern.build.errors import EntryPointError
-from kvern.build.process import show_interpreter
+from kvern.build.process import Seat, show_interpreter, vacate
 from kvern.build.revision import Interpreter
-from kvern.sandbox import Box, Mount, Sandbox
+from kvern.sandbox import Box, Mount, Sandbox, users
 
 _START = "import sys; sys.path.append(sys.argv[1]); from boxed import parser; parser.main()"
 _ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+_GATE = 'read -r _; exec "$@"'
+"""Waits for a line, so that nothing runs before it sits in its limits."""
+
+_LOOK = 0.2
+"""Seconds between two looks at a parser whose limits the kernel does not hold."""
+
 _LONGEST_FAULT = 2000
 _BYTES_PER_BYTE = 40
 _ROOM = 1_000_000
@@ -47,9 +53,11 @@ class Parsers:
     Args:
         sandbox: hostile source can crash a parser, or worse.
         spare_seconds: for how long a started parser waits for the next bundle; 0 to start each when it is needed.
+        seat: makes the limits for one parser; None for none.
     """
 
-    def __init__(self, sandbox: Sandbox, spare_seconds: float = 0.0) -> None:
+    def __init__(self, sandbox: Sandbox, spare_seconds: float = 0.0, seat: Callable[[], Seat] | None = None) -> None:
+        self._seat = seat
         self._sandbox = sandbox
         self._spare_seconds = spare_seconds
         self._spare: tuple[Interpreter, asyncio.Task[_Parser]] | None = None
@@ -117,10 +125,24 @@ class Parsers:
         mount = Mount(Path(boxed.__path__[0]), "/kvern/boxed")
         place = self._sandbox.inside(mount).rpartition("/")[0]
         argv = [str(interpreter.executable), "-I", "-S", "-B", "-W", "ignore", "-c", _START, place]
-        box = Box(argv, _ENV, [mount, *show_interpreter(interpreter)], workdir="/")
-        _, parser = await asyncio.get_running_loop().subprocess_exec(
-            _Parser, *self._sandbox.command(box), env=_ENV, cwd="/", start_new_session=True
-        )
+        mounts = [mount, *show_interpreter(interpreter)]
+        user = await asyncio.to_thread(users.take, self._sandbox.users, mounts)
+        box = Box(argv, _ENV, mounts, workdir="/", user=user)
+        command = ["/bin/sh", "-c", _GATE, "sh", *self._sandbox.command(box)]
+        seat = self._seat() if self._seat is not None else None
+        try:
+            _, parser = await asyncio.get_running_loop().subprocess_exec(
+                lambda: _Parser(seat), *command, env=_ENV, cwd="/", start_new_session=True
+            )
+        except BaseException:
+            if seat is not None:
+                seat.remove()
+            raise
+        try:
+            await parser.sit()
+        except BaseException:
+            await parser.end()
+            raise
         return parser
 
     def _drop(self) -> None:
@@ -134,7 +156,9 @@ class Parsers:
 class _Parser(asyncio.SubprocessProtocol):
     """A parser that was started."""
 
-    def __init__(self) -> None:
+    def __init__(self, seat: Seat | None) -> None:
+        self._seat = seat
+        self._watch: asyncio.Task[None] | None = None
         self.said = bytearray()
         self.printed = bytearray()
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -157,6 +181,22 @@ class _Parser(asyncio.SubprocessProtocol):
         if not self.over.done():
             self.over.set_result(None)
 
+    async def sit(self) -> None:
+        """Hold it to its limits, then have it begin."""
+        if self._transport is None:
+            raise AssertionError("a parser that was started has a transport")
+        if self._seat is not None:
+            await asyncio.to_thread(self._seat.add, self._transport.get_pid())
+            if self._seat.watched:
+                self._watch = asyncio.create_task(self._look(self._seat, self._transport.get_pid()))
+        with contextlib.suppress(OSError):
+            cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0)).write(b"\n")
+
+    async def _look(self, seat: Seat, pid: int) -> None:
+        while not await asyncio.to_thread(seat.look, pid):
+            await asyncio.sleep(_LOOK)
+        self._kill()
+
     async def ask(self, given: bytes, limit: int) -> int:
         """Send a question and wait for the end of the answer, at most `limit` bytes; the exit status."""
         self._limit = limit
@@ -174,6 +214,11 @@ class _Parser(asyncio.SubprocessProtocol):
         """Kill it and all that it started. Harmless when it is dead."""
         self._kill()
         await asyncio.shield(self.over)
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._seat is not None:
+            seat, self._seat = self._seat, None
+            await asyncio.shield(vacate(seat))
 
     def _kill(self) -> None:
         """Kill its process group, and what it still wanted to say with it."""

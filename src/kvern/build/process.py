@@ -19,7 +19,7 @@ OnLine = Callable[[str], None]
 _LOOK = 0.2
 """Seconds between two looks at a command whose limits the kernel does not hold."""
 
-_GATE = 'read -r _; exec "$@" </dev/null'
+_GATE = 'read -r _; exec "$@" <"$0"'
 """Waits until its input ends, so that nothing of the command runs before it sits in its limits."""
 
 _LONGEST_LINE = 4000
@@ -64,8 +64,10 @@ class OverLimitError(Exception):
     """A command needed more than its seat allows: the message says of what."""
 
 
-async def run_seated(argv: Sequence[str], env: Mapping[str, str], on_line: OnLine, seat: Seat) -> int:
-    """Run `argv` as `run` does, without input, and held to the limits of `seat`, which is taken away at the end.
+async def run_seated(
+    argv: Sequence[str], env: Mapping[str, str], on_line: OnLine, seat: Seat, *, stdin: bytes = b""
+) -> int:
+    """Run `argv` as `run` does, held to the limits of `seat`, which is taken away at the end.
 
     Raises:
         OverLimitError: it did not end well and was over a limit.
@@ -86,8 +88,10 @@ async def run_seated(argv: Sequence[str], env: Mapping[str, str], on_line: OnLin
                 return
 
     try:
-        with os.fdopen(gate, "rb", buffering=0) as source:
-            status = await _run(["/bin/sh", "-c", _GATE, "sh", *argv], env, on_line, source, "/", attend)
+        with os.fdopen(gate, "rb", buffering=0) as source, tempfile.NamedTemporaryFile() as given:
+            given.write(stdin)
+            given.flush()
+            status = await _run(["/bin/sh", "-c", _GATE, given.name, *argv], env, on_line, source, "/", attend)
         if status != 0:
             over = over or ("memory" if seat.out_of_memory() else "pids" if seat.out_of_pids() else "")
         if over:
@@ -96,10 +100,11 @@ async def run_seated(argv: Sequence[str], env: Mapping[str, str], on_line: OnLin
     finally:
         if opener >= 0:
             os.close(opener)
-        await asyncio.shield(_vacate(seat))
+        await asyncio.shield(vacate(seat))
 
 
-async def _vacate(seat: Seat) -> None:
+async def vacate(seat: Seat) -> None:
+    """Kill all that sits on `seat`, and take it away."""
     await asyncio.to_thread(seat.kill)
     deadline = asyncio.get_running_loop().time() + _PATIENCE
     while not seat.remove() and asyncio.get_running_loop().time() < deadline:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import kvern.runner
 from kvern.build.revision import Environment, Revision
-from kvern.host import processes, users
+from kvern.host import processes
 from kvern.host.control import Control, Exited, Left, Loading, NonsenseError, Ready, Unforked, Up
 from kvern.host.egress import Egress
 from kvern.host.gateway import Gateway
 from kvern.host.limits import Limits, Seat
-from kvern.sandbox import Box, Mount, Sandbox
+from kvern.sandbox import Box, Mount, Sandbox, users
 
 MARK = "KVERN_BOX"
 """An environment variable by which processes of a plain box can be found, wherever they went."""

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kvern.host import users
 from kvern.host.cgroups import Hierarchy
 from kvern.host.limits import Allowance, Limits, megabytes
-from kvern.sandbox import Mount
+from kvern.sandbox import Mount, users
 
 
 @pytest.fixture

@@ -23,6 +23,6 @@ def take(users: range, mounts: Sequence[Mount]) -> int | None:
         mode = mount.source.stat().st_mode
         needed = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
         if mode & needed != needed:
-            _log.warning("a function runs as the user of this service: no other user may read %s", mount.source)
+            _log.warning("a box runs as the user of this service: no other user may read %s", mount.source)
             return None
     return users[next(_numbers) % len(users)]
