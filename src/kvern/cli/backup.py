@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -52,11 +54,10 @@ def _backup(
         check_secrets(database, sys.argv)
     except ValueError as error:
         raise Complaint(str(error), exit_code=2) from error
-    _end_cleanly()
     began = time.monotonic()
     shown = _Shown(Progress("backup"))
     try:
-        with shown.progress:
+        with _ending_cleanly(), shown.progress:
             report = back_up(
                 file,
                 data_dir,
@@ -115,10 +116,9 @@ def restore(file: Path, /, *, data_dir: Path, json: bool = False) -> int:
     from kvern.service.backup import BackupError
     from kvern.service.backup import restore as make
 
-    _end_cleanly()
     shown = _Shown(Progress("restore"))
     try:
-        with shown.progress:
+        with _ending_cleanly(), shown.progress:
             description = make(file, data_dir, progress=shown)
     except BackupError as error:
         raise Complaint(str(error)) from error
@@ -186,10 +186,15 @@ def _described(description: Any) -> dict[str, Any]:
     return dict(msgspec.to_builtins(description))
 
 
-def _end_cleanly() -> None:
+@contextlib.contextmanager
+def _ending_cleanly() -> Generator[None, None, None]:
     """Have SIGTERM clear away what is half done, as Ctrl-C does."""
 
     def leave(number: int, _frame: object) -> NoReturn:
         sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
