@@ -102,11 +102,7 @@ def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
         routes.append(Mounted("/api/v1/projects/{project}/{rest:path}", passed_on, methods=[*METHODS]))
     router = Router(routes)
     router.redirect_slashes = False  # clients do not follow redirects (contract 1.1)
-<<<<<<< HEAD
-    return _Envelope(router, service.metrics, service.observer, access_log=service.settings.access_log)
-=======
-    return _Envelope(short, router, service.metrics, access_log=service.settings.access_log)
->>>>>>> 7e8c72d (The hot path: a short way to a route's endpoint, no gather or shield for one future, one row is one step of SQLite)
+    return _Envelope(short, router, service.metrics, service.observer, access_log=service.settings.access_log)
 
 
 def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
@@ -227,12 +223,10 @@ class _Json:
 class _Envelope:
     """Gives every answer a request id, and every error the contract's envelope."""
 
-<<<<<<< HEAD
-    def __init__(self, app: ASGIApp, metrics: Metrics, observer: Observer, *, access_log: bool) -> None:
-=======
-    def __init__(self, short: ShortWay, app: ASGIApp, metrics: Metrics, *, access_log: bool) -> None:
+    def __init__(
+        self, short: ShortWay, app: ASGIApp, metrics: Metrics, observer: Observer, *, access_log: bool
+    ) -> None:
         self._short = short
->>>>>>> 7e8c72d (The hot path: a short way to a route's endpoint, no gather or shield for one future, one row is one step of SQLite)
         self._app = app
         self._metrics = metrics
         self._observer = observer
