@@ -10,7 +10,7 @@ from kvern.store import calls, sessions
 
 STATEMENTS = {
     "ACCEPT": calls.ACCEPT,
-    "REFUSE": calls.REFUSE,
+    "ACCEPT_MARKED": calls.ACCEPT_MARKED,
     "BEGIN": calls.BEGIN,
     "END": calls.END,
     "LOG": calls.LOG,
