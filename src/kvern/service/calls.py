@@ -132,7 +132,9 @@ class Calls:
 
     async def _end_left(self, left: UnfinishedCall, outcome: Outcome) -> None:
         record = left.record
-        row = end_row(record.id, outcome, self._clock.now(), record.attempt or 1, server=self._servers.id)
+        now, due = self._clock.now(), record.next_attempt_time
+        attempt_time = None if due is None else min(due, now)  # it may have been cancelled before it was due
+        row = end_row(record.id, outcome, now, record.attempt or 1, attempt_time=attempt_time, server=self._servers.id)
         await self._store.write(calls.END, row)
         if left.session_id is not None and record.schedule_id is None:
             await self._sessions.end(left.session_id, "EXPIRED")

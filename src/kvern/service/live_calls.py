@@ -126,6 +126,11 @@ class LiveCall:
         marks = {"idempotency_key": word, "idempotency_hash": digest, "rerun_of": self.record.rerun_of}
         return {**self.accept_row(), **marks}
 
+    @property
+    def later_attempt_time(self) -> int | None:
+        """When an attempt after the first started, as it is kept: that of the first is the call's own."""
+        return None if self.attempt == 1 else self.attempt_time
+
     def put_off(self, due: int) -> None:
         """The attempt has failed, and there is another one at `due` (ms since the epoch)."""
         self.begun = False

@@ -55,9 +55,23 @@ def _clean(text: str) -> str:
 
 
 def end_row(
-    call_id: int, outcome: Outcome, moment: int, attempt: int = 1, *, dead: bool = False, server: str | None = None
+    call_id: int,
+    outcome: Outcome,
+    moment: int,
+    attempt: int = 1,
+    *,
+    attempt_time: int | None = None,
+    dead: bool = False,
+    server: str | None = None,
 ) -> dict[str, object]:
-    """The row of `store.calls.END` for an end at `moment` (ms since the epoch); `dead` when no attempt is left."""
+    """The row of `store.calls.END`.
+
+    Args:
+        moment: when it ended, in ms since the epoch.
+        attempt_time: when its last attempt started; None for the first.
+        dead: whether no attempt is left.
+        server: whose call it is.
+    """
     completed = outcome.verdict is Verdict.RETURNED
     return {
         "call": call_id,
@@ -71,6 +85,7 @@ def end_row(
         "to_worker": outcome.worker or None,
         "to_cold": outcome.cold,
         "to_attempt": attempt,
+        "to_attempt_time": attempt_time,
         "to_queue_seconds": outcome.queue_seconds,
         "to_run_seconds": outcome.run_seconds,
         "to_cpu_seconds": outcome.cpu_seconds,
@@ -100,7 +115,7 @@ def attempt_row(call_id: int, attempt: int, outcome: Outcome, began: int, moment
 
 
 def refused(why: str, moment: int) -> dict[str, object]:
-    """What the row of `store.calls.REFUSE` has beside that of an accepted call."""
+    """What the row of a call that its schedule could not make has beside that of an accepted call."""
     return {
         "status": status_of(Verdict.CANCELLED),
         "verdict": Verdict.CANCELLED.value,

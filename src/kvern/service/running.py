@@ -275,7 +275,7 @@ class Running:
         if self._stopping.is_set():
             return False
         call.record.next_attempt_time = None
-        call.attempt_time = max(call.attempt_time, self._clock.now())
+        call.attempt_time = self._clock.now()
         return True
 
     async def _attempt(self, call: LiveCall) -> Outcome:
@@ -352,7 +352,8 @@ class Running:
         return None if before is None else limit - before if before < limit else limit / 2
 
     async def _begin(self, call: LiveCall) -> None:
-        await self._store.write(calls.BEGIN, {"call": call.record.id, "its_server": call.server})
+        marks = {"its_server": call.server, "to_attempt_time": call.later_attempt_time}
+        await self._store.write(calls.BEGIN, {"call": call.record.id, **marks})
         if call.lost:
             raise FencedError("this server was cut off before the call began")
         call.begun = True
@@ -372,7 +373,8 @@ class Running:
         end_time = max(self._clock.now(), record.start_time)
         retries = call.function.options.retries
         is_dead = retries is not None and is_retried(retries, outcome) and call.attempt >= retries.attempts
-        row = end_row(record.id, outcome, end_time, call.attempt, dead=is_dead, server=call.server)
+        began = call.later_attempt_time
+        row = end_row(record.id, outcome, end_time, call.attempt, attempt_time=began, dead=is_dead, server=call.server)
         log_row = call.unkept_log()
         log_rows = [*self._logs.take(record.id), *([log_row] if log_row is not None else [])]
         if len(log_rows) > 1:
@@ -391,6 +393,7 @@ class Running:
         if outcome.verdict is not Verdict.INTERRUPTED:
             note_duration(call.function, (end_time - record.start_time) / 1000)
         note_end(record, outcome, end_time, call.attempt)
+        record.next_attempt_time = began
         self._observer.ended(call, record.status, outcome)
         call.response = outcome.response
 

@@ -30,9 +30,12 @@ CANCEL = (
 BEGIN = (
     update(calls)
     .where(calls.c.id == bindparam("call"), calls.c.server.is_not_distinct_from(bindparam("its_server")))
-    .values(begun=True)
+    .values(begun=True, next_attempt_time=bindparam("to_attempt_time"))
 )
-"""Just before a call that had to wait goes to a worker; `{"call", "its_server"}`, the server that runs it."""
+"""Just before a call that had to wait goes to a worker: `{"call", "its_server", "to_attempt_time"}`.
+
+`its_server` runs it; `to_attempt_time` is when this attempt started, None for the first.
+"""
 
 END = (
     update(calls)
@@ -55,6 +58,7 @@ END = (
         run_seconds=bindparam("to_run_seconds"),
         cpu_seconds=bindparam("to_cpu_seconds"),
         peak_memory=bindparam("to_peak_memory"),
+        next_attempt_time=bindparam("to_attempt_time"),
         dead_time=bindparam("to_dead_time"),
     )
 )
@@ -93,7 +97,7 @@ class CallRecord:
     """What is shown of a call. The payloads are read apart: they may be large.
 
     What is known of how it ended is as in `kvern.engine.Outcome`; None where nobody could tell. `next_attempt_time` is
-    when its last attempt was or is due, `rerun_of` the call whose data it runs again.
+    when its last attempt is due or started, None for the first; `rerun_of` the call whose data it runs again.
     """
 
     id: int

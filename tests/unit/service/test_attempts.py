@@ -249,6 +249,41 @@ async def test_waiting_for_an_attempt_survives_a_crash(p: Plant) -> None:
     assert [await log(p, record, attempt) for attempt in (None, 1, 2)] == [["one", "two"], ["one"], ["two"]]
 
 
+async def spans(p: Plant, record: CallRecord, since: int) -> list[tuple[int, int | None]]:
+    """When each attempt started and ended, in ms after `since`."""
+    found = await p.service.history.attempts(PROJECT, record.function_id, record.id)
+    return [(one.start_time - since, None if one.end_time is None else one.end_time - since) for one in found]
+
+
+async def test_the_start_of_an_attempt_is_when_it_started_not_when_it_was_due(p: Plant) -> None:
+    function = await p.function(retries=TWICE)
+    p.engine.endings.append(raised())
+    live = await p.call(function)
+    await rests(p, live.record)
+    began = p.clock.now()
+    await asyncio.wait_for(p.service.stop(drain=30), 5)
+    await p.clock.advance(25_000)
+    p.engine.holding = True
+    await p._anew()
+    await until(lambda: len(p.engine.orders) == 2)
+    await p.clock.advance(400)
+    assert await spans(p, live.record, began) == [(0, 0), (25_000, None)]
+    await p.crash()
+    assert (await seen(p, live.record)).verdict == "interrupted"
+    assert await spans(p, live.record, began) == [(0, 0), (25_000, 25_400)]
+
+
+async def test_an_attempt_that_is_cancelled_before_it_is_due_starts_no_later_than_it_ends(p: Plant) -> None:
+    function = await p.function(retries=TWICE)
+    p.engine.endings.append(raised())
+    live = await p.call(function)
+    await rests(p, live.record)
+    began = p.clock.now()
+    await p.clock.advance(3_000)
+    await cancel(p, live.record)
+    assert await spans(p, live.record, began) == [(0, 0), (3_000, 3_000)]
+
+
 async def test_a_stop_does_not_wait_for_the_next_attempt(p: Plant) -> None:
     function = await p.function(retries=Retries(attempts=2, delay_seconds=3600, jitter=0))
     p.engine.endings.append(raised())
