@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.api import Api
+from tests.acceptance.conftest import ROOT
 from tests.acceptance.server import KVERN, Server, until
 
 FAILS = """
@@ -92,6 +94,16 @@ def test_a_soft_deadline_lets_the_handler_save_its_state(api: Api) -> None:
     message, left = api.response(call)
     assert message == "the soft deadline has passed, the call is stopped in 29 s"
     assert 29 < left < 31
+
+
+def test_the_handler_that_the_documentation_shows_stops_in_time(api: Api) -> None:
+    page = (ROOT / "docs" / "calls.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    call = api.call(api.ready(shown, softDeadlineSeconds=29), {"steps": [0.01, 600]})
+    assert call["status"] == "Completed", call
+    told = api.response(call)
+    assert told["done"] == [0.01]
+    assert told["stopped_at"] > call["endTime"]
 
 
 def test_a_kill_between_attempts_and_a_key_that_is_used_again(server: Server, api: Api) -> None:
