@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 """Contract 1.1."""
@@ -37,7 +38,8 @@ class Settings:
         data_dir: folder that holds everything the service keeps; made when it is not there.
         database: `postgresql://user@host/name`, with a password in the variable or the file only. Default: SQLite, in
             the data folder.
-        blobs: `s3://bucket/prefix` for files' bytes and bundles; address and keys come from `AWS_*`. Default: the data
+        blobs: where files' bytes and bundles are: a folder (`/mnt/kvern` or `file:///mnt/kvern`), which servers can
+            share that have it mounted, or `s3://bucket/prefix`, with address and keys from `AWS_*`. Default: the data
             folder.
         project: name of the project that clients use.
         without_lost_secrets: start although the master key does not open all secrets; functions whose secrets are lost
@@ -163,8 +165,10 @@ class Settings:
                 raise ValueError(f"Expected a port from 0 to 65535, given {port}")
         if self.database is not None and not _DATABASE.match(self.database):  # not shown: it may hold a password
             raise ValueError("Expected a database such as postgresql://user@host/name, given another kind of address")
-        if self.blobs is not None and not _BUCKET.fullmatch(self.blobs):
-            raise ValueError(f"Expected a place for blobs such as s3://bucket/prefix, given {self.blobs!r}")
+        if self.blobs is not None and not _BUCKET.fullmatch(self.blobs) and self.blobs_folder is None:
+            raise ValueError(
+                f"Expected a place for blobs such as s3://bucket/prefix or file:///mnt/kvern, given {self.blobs!r}"
+            )
         if self.public_url is not None and not _URL.fullmatch(self.public_url):
             raise ValueError(f"Expected a URL such as https://functions.plant.example, given {self.public_url!r}")
         if self.otlp_endpoint is not None and not _URL.fullmatch(self.otlp_endpoint):
@@ -190,6 +194,16 @@ class Settings:
                 raise ValueError(
                     f"Expected {what}_min <= {what}_default <= {what}_max, given {least}, {default}, {most}"
                 )
+
+    @property
+    def blobs_folder(self) -> Path | None:
+        """The folder that `blobs` names; None when it names something else or nothing."""
+        if self.blobs is None:
+            return None
+        parts = urlsplit(self.blobs)
+        if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
+            return Path(unquote(parts.path))
+        return Path(self.blobs) if self.blobs and "://" not in self.blobs and parts.scheme != "file" else None
 
     def megabytes(self, figure: float) -> int:
         """A figure in MB as bytes (1 MB = 1,000,000 bytes, as the contract counts)."""

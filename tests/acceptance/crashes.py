@@ -29,7 +29,7 @@ from tests.acceptance.syncs import SyncWatch
 VICTIMS = ("server", "scheduler", "builder", "zygote", "worker", "group")
 POINTS = ("before the commit", "after the commit", "while it runs", "before the commit of its end")
 
-_HANDLER = """
+HANDLER = """
 import socket, time
 
 def say(port, what):
@@ -107,7 +107,7 @@ class Crashes:
         self._tokens = self._skipped = 0
         self._start()
         self._api = Api(self.server.environment())
-        self.function_id = self._api.ready(_HANDLER, externalId="witnessed")
+        self.function_id = self._api.ready(HANDLER, externalId="witnessed")
         self.schedule = self._scheduled()
         return self
 

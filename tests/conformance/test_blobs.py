@@ -229,6 +229,14 @@ async def test_writing_goes_on_after_clearing(blobs: Blobs) -> None:
     assert await content_of(blobs, await keep(blobs, b"abc")) == b"abc"
 
 
+async def test_a_place_is_known_again_by_the_first_mark_that_it_got(place: Place) -> None:
+    assert await place.open().mark(None) is None
+    assert await place.open().mark("17") == "17"
+    assert await place.open().mark("18") == "17"
+    await place.open().clear_leftovers(set())
+    assert await place.open().mark(None) == "17"
+
+
 @pytest.mark.parametrize("place", ["s3"], indirect=True)
 async def test_what_another_service_may_be_about_to_name_is_not_cleared(place: Place) -> None:
     key = await keep(place.open(), b"abc")

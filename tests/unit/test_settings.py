@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,3 +109,23 @@ def test_settings_do_not_change() -> None:
 @pytest.mark.parametrize(("figure", "size"), [(9, 9_000_000), (0.5, 500_000), (0.0000019, 1), (0, 0)])
 def test_a_megabyte_is_a_million_bytes(figure: float, size: int) -> None:
     assert Settings().megabytes(figure) == size
+
+
+@pytest.mark.parametrize(
+    ("blobs", "folder"),
+    [
+        (None, None),
+        ("s3://bucket/prefix", None),
+        ("/mnt/kvern", Path("/mnt/kvern")),
+        ("file:///mnt/a%20b", Path("/mnt/a b")),
+        ("shared/blobs", Path("shared/blobs")),
+    ],
+)
+def test_blobs_may_be_in_a_folder(blobs: str | None, folder: Path | None) -> None:
+    assert Settings(blobs=blobs).blobs_folder == folder
+
+
+@pytest.mark.parametrize("blobs", ["", "file://elsewhere/mnt", "file:", "gs://bucket", "s3:///prefix"])
+def test_another_kind_of_place_for_blobs_is_refused(blobs: str) -> None:
+    with pytest.raises(ValueError, match="place for blobs"):
+        Settings(blobs=blobs)

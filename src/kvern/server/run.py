@@ -32,6 +32,7 @@ from kvern.server.metrics import everything
 from kvern.service.clock import RealClock
 from kvern.service.keys import Keys, load_keys
 from kvern.service.metrics import Metrics
+from kvern.service.place import check_place
 from kvern.service.projects import Projects, read_projects
 from kvern.service.service import DataDirBusyError, Service, data_dir_lock
 from kvern.service.tracing import Tracer
@@ -123,7 +124,9 @@ async def _serve(
     store.start()
     try:
         keys = await load_keys(store, settings.data_dir / "keys", os.environ.get("KVERN_MASTER_KEY"))
-        service = _assemble(settings, projects, store, sandbox, url, keys)
+        blobs = _open_blobs(settings)
+        await check_place(store, blobs, settings.blobs or str(settings.data_dir.resolve() / "blobs"))
+        service = _assemble(settings, projects, store, blobs, sandbox, url, keys)
         await service.start()
         server = _server(build_app(service))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
@@ -162,6 +165,9 @@ def open_store(settings: Settings) -> Store:
 def _open_blobs(settings: Settings) -> Blobs:
     if settings.blobs is None:
         return LocalBlobs(settings.data_dir.resolve() / "blobs")
+    folder = settings.blobs_folder
+    if folder is not None:
+        return LocalBlobs(folder.resolve())
     try:
         from kvern.store.s3 import S3Blobs
     except ImportError as error:
@@ -218,7 +224,9 @@ async def _scraped(service: Service, listener: socket.socket) -> Callable[[], Aw
     return stop
 
 
-def _assemble(settings: Settings, projects: Projects, store: Store, sandbox: Sandbox, url: str, keys: Keys) -> Service:
+def _assemble(
+    settings: Settings, projects: Projects, store: Store, blobs: Blobs, sandbox: Sandbox, url: str, keys: Keys
+) -> Service:
     data = settings.data_dir.resolve()
     terms = Terms(max_workers=settings.workers_per_function) if settings.workers_per_function else Terms()
     build_limits = Limits(Allowance(pids=_BUILD_PIDS), cgroups.find())
@@ -246,7 +254,7 @@ def _assemble(settings: Settings, projects: Projects, store: Store, sandbox: San
     service = Service(
         settings,
         store=store,
-        blobs=_open_blobs(settings),
+        blobs=blobs,
         clock=RealClock(),
         builder=builder,
         engine=engine,

@@ -237,11 +237,13 @@ class Calls:
         most = self._settings.megabytes(self._settings.data_limit_mb)
         if len(data) > most:
             raise TooLargeError(f"Expected at most {most} bytes of data, given {len(data)}")
+        if nonce is not None:
+            await self._sessions.look_for_nonce(nonce)
+        # From here on nothing is awaited until the call is this server's: it must not be cut off in between.
         self._admission.check(function)
         record = self._new_record(function)
         record.rerun_of = rerun_of
         if nonce is not None:
-            await self._sessions.look_for_nonce(nonce)
             session, bound = self._sessions.bind(principal.project, nonce)
         elif function.acts or principal.session_id is not None:
             session, bound = self._sessions.implicit(principal)

@@ -219,6 +219,7 @@ class Deployments:
 
     async def _deploy(self, function: LiveFunction, log: BuildLog) -> None:
         record = function.record
+        status: Status = "Failed"
         try:
             record.status = "Deploying"
             await self._functions.save(function)
@@ -231,7 +232,7 @@ class Deployments:
             record.error_message = record.error_trace = None
             log.add("Ready.")
             log.finish()
-            record.status = "Ready"
+            status = "Ready"
         except (BuildError, HandlerError) as error:
             _fail(function, log, error.message, error.trace)
         except StoreFault as error:
@@ -240,8 +241,8 @@ class Deployments:
         except Exception as error:
             _log.exception("the deployment of function %s met a fault", record.id)
             _fail(function, log, "A fault of the service; its log tells more", f"{type(error).__name__}: {error}")
-        _log.info("function %s %r is %s", record.id, record.name, record.status)
-        await self._save(function)
+        _log.info("function %s %r is %s", record.id, record.name, status)
+        await self._save(function, status)
         await self._logs.finish(record.id, log)
 
     async def _build(self, function: LiveFunction, tell: Callable[[str], None]) -> Revision:
@@ -274,11 +275,13 @@ class Deployments:
             lock=record.lock,
         )
 
-    async def _save(self, function: LiveFunction) -> None:
+    async def _save(self, function: LiveFunction, status: Status) -> None:
+        """The status is shown once it is kept: whoever sees it here may ask another server next."""
         try:
-            await self._functions.save(function)
+            await self._functions.save(function, status)
         except StoreFault as error:  # after a restart it is built again
             _log.error("the end of the deployment of function %s could not be kept: %s", function.record.id, error)
+        function.record.status = status
 
 
 def _egress(metadata: Mapping[str, str] | None) -> list[str] | None:

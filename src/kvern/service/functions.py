@@ -363,11 +363,11 @@ class Functions:
             raise BuildError("The function is not Ready any more")
         return await self._deployer.obtain(function)
 
-    async def save(self, function: LiveFunction) -> None:
-        """Write a function's status and what goes with it."""
+    async def save(self, function: LiveFunction, status: wire.Status | None = None) -> None:
+        """Write a function's status, or the one that it is about to have, and what goes with it."""
 
         def work(connection: Connection) -> None:
-            functions.save(connection, function.record)
+            functions.save(connection, function.record, status or function.record.status)
 
         await self._store.transact(work)
 

@@ -28,7 +28,7 @@ from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
 from kvern.settings import Settings
 from kvern.store import FencedError, Store, StoreFault, attempts, calls
-from kvern.wire.errors import ConflictError
+from kvern.wire.errors import ConflictError, InvalidError
 
 _END_RETRY = 1.0
 """Seconds between two tries to write an end."""
@@ -71,6 +71,7 @@ class Running:
         self._logs = CallLogs(store, self.everything)
         self._hurry = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._disowning: set[asyncio.Task[None]] = set()
         self.base_url = ""
 
     def start(self) -> None:
@@ -163,6 +164,9 @@ class Running:
     async def stop(self) -> None:
         """Wait until the end of every call is written; the engine has ended them all."""
         self._logs.stop()
+        for task in self._disowning:
+            task.cancel()
+        await asyncio.gather(*self._disowning, return_exceptions=True)
         tasks = [call.task for call in self._live.values() if call.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=10)
@@ -200,12 +204,15 @@ class Running:
         writes = [self._keep(call)]
         if bound is not None:
             writes.append(bound)
+        has_session = bound is not None
         try:
             faults = await _faults(writes)
+            # One that another server has bound meanwhile is that one's to end.
+            has_session = has_session and not any(isinstance(fault, InvalidError) for fault in faults)
             if faults:
                 raise faults[0]
         except BaseException as error:
-            await self._disown(call, ends_session=bound is not None)
+            await self._disown(call, ends_session=has_session)
             self._refuse(call, error)
             return
         await self._accepted(call)
@@ -236,15 +243,37 @@ class Running:
     async def _disown(self, call: LiveCall, *, ends_session: bool) -> None:
         """A call that is refused, but of which a part was kept perhaps, must not look as if it ran.
 
-        Nor does the session act that was bound for it alone.
+        Nor does the session act that was bound for it alone. While the store refuses, it is tried again in the
+        background: where servers share the store, nobody else would end the call as long as this one lives.
         """
+        try:
+            await self._withdraw(call, ends_session=ends_session)
+        except StoreFault as fault:
+            _log.error("call %s was refused, which could not be kept, trying again: %s", call.record.id, fault)
+            task = asyncio.create_task(self._disown_again(call, ends_session=ends_session))
+            self._disowning.add(task)
+            task.add_done_callback(self._disowning.discard)
+
+    async def _disown_again(self, call: LiveCall, *, ends_session: bool) -> None:
+        while call.server == self._servers.id:  # under another id, the call is not this server's any more
+            await asyncio.sleep(_END_RETRY)
+            try:
+                await self._withdraw(call, ends_session=ends_session)
+                return
+            except StoreFault as fault:
+                _log.debug("that call %s was refused still cannot be kept: %s", call.record.id, fault)
+
+    async def _withdraw(self, call: LiveCall, *, ends_session: bool) -> None:
+        """Raises `StoreFault` when a part of it could not be kept."""
         outcome = Outcome(Verdict.CANCELLED, message="The call could not be kept, and did not run")
         writes = [self._store.write(calls.END, end_row(call.record.id, outcome, self._clock.now(), server=call.server))]
         if call.key is not None:
             writes.append(self._store.write(calls.FREE_KEY, {"call": call.record.id}))
         if ends_session and call.session_id is not None:
             writes.append(self._sessions.end(call.session_id, "CANCELLED"))
-        await asyncio.gather(*writes, return_exceptions=True)
+        for fault in await asyncio.gather(*writes, return_exceptions=True):
+            if isinstance(fault, BaseException):
+                raise fault
 
     async def _run(self, call: LiveCall) -> None:
         try:
@@ -352,6 +381,8 @@ class Running:
         return None if before is None else limit - before if before < limit else limit / 2
 
     async def _begin(self, call: LiveCall) -> None:
+        # That a row was written need not be asked: others take a call only from a server whose own row is gone, and
+        # then the fence fails this write. Under a later id of this server it matches nothing, but the call is `lost`.
         marks = {"its_server": call.server, "to_attempt_time": call.later_attempt_time}
         await self._store.write(calls.BEGIN, {"call": call.record.id, **marks})
         if call.lost:

@@ -87,6 +87,7 @@ class Servers:
     def __init__(self, store: Store, settings: Settings, folder: Path) -> None:
         self._store = store
         self._lease = settings.lease_seconds
+        self._lease_ms = int(self._lease * 1000)
         self._every = settings.heartbeat_seconds
         self._note = folder / _NAME
         self._life: Life | None = None
@@ -128,7 +129,7 @@ class Servers:
         # The folder's lock was free: whoever had written its id there has ended.
         with contextlib.suppress(OSError):
             before = self._note.read_text().strip()
-            await self._store.apart(lambda connection: servers.bury_one(connection, before))
+            await self._store.apart(lambda connection: servers.bury_one(connection, before, self._lease_ms))
         await self._join()
         self._tasks = [
             asyncio.create_task(self._beat(), name="heartbeat"),
@@ -159,7 +160,7 @@ class Servers:
             gone, self.id = self.id, None
             self._leads = False
             with contextlib.suppress(StoreFault):
-                await self._store.apart(lambda connection: servers.leave(connection, gone))
+                await self._store.apart(lambda connection: servers.leave(connection, gone, self._lease_ms))
             self._note.unlink(missing_ok=True)
 
     async def everyone(self) -> tuple[list[ServerRecord], str | None]:
@@ -171,12 +172,12 @@ class Servers:
     async def _join(self) -> None:
         began = _clock()
         name = f"{socket.gethostname()[:24]}-{secrets.token_hex(4)}"
-        milliseconds = int(self._lease * 1000)
+        milliseconds = self._lease_ms
         await self._store.apart(
             lambda connection: servers.join(connection, name, self.address, kvern.__version__, milliseconds)
         )
         self._note.write_text(name)
-        self._store.fence(lambda connection: servers.hold(connection, name))
+        self._store.fence(lambda connection: servers.hold(connection, name, milliseconds))
         self.id, self._until = name, began + self._lease
         self._joined.set()
         _log.info("joined as %s", name)
@@ -197,7 +198,7 @@ class Servers:
 
     async def _renew(self, me: str) -> bool:
         began = _clock()
-        milliseconds = int(self._lease * 1000)
+        milliseconds = self._lease_ms
         renewal = self._store.apart(lambda connection: servers.renew(connection, me, self.address, milliseconds))
         async with asyncio.timeout(self._lease):
             renewed = await renewal
@@ -236,7 +237,7 @@ class Servers:
             with contextlib.suppress(StoreFault):  # when it returns, all that was written before has been refused
                 await self._store.transact(lambda _: None)
             before = self._note.read_text().strip()
-            await self._store.apart(lambda connection: servers.bury_one(connection, before))
+            await self._store.apart(lambda connection: servers.bury_one(connection, before, self._lease_ms))
             await self._join()
             await self._life.rejoined()
 
@@ -245,12 +246,12 @@ class Servers:
         me = self.id
         if me is None or self._life is None:
             return
-        lease = int(self._lease * 1000)
+        lease = self._lease_ms
 
         def work(connection: Connection) -> _Found:
-            servers.hold(connection, me)
+            servers.hold(connection, me, lease)
             return _Found(
-                servers.bury(connection),
+                servers.bury(connection, lease),
                 servers.take_lease(connection, SCHEDULES, me, lease),
                 servers.claim_calls(connection, me, _CLAIM_MOST),
                 servers.claim_functions(connection, me),

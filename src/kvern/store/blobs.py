@@ -38,6 +38,14 @@ class Blobs(Protocol):
         """Delete what is under no key of `kept`. Only while nothing is being written."""
         ...
 
+    async def mark(self, new: str | None) -> str | None:
+        """What this place is known again by. Where it has no mark yet, it gets `new`, or stays without one."""
+        ...
+
+
+MARK = "place"
+"""Under what name the mark of a place lies in it."""
+
 
 class LocalBlobs:
     """Blobs as files of one folder, in 256 sub-folders. Written aside, flushed, then renamed."""
@@ -85,6 +93,22 @@ class LocalBlobs:
     async def clear_leftovers(self, kept: set[str]) -> None:
         await asyncio.to_thread(self._clear, kept)
 
+    async def mark(self, new: str | None) -> str | None:
+        return await asyncio.to_thread(self._marked, new)
+
+    def _marked(self, new: str | None) -> str | None:
+        path = self._root / MARK
+        if new is not None and not path.exists():
+            aside = self._new()[1]
+            aside.write_text(new)
+            with aside.open("rb") as file:
+                _flush(file.fileno())
+            with contextlib.suppress(FileExistsError):  # another server on the same folder was first
+                os.link(aside, path)
+            aside.unlink()
+            _flush_folder(self._root)
+        return path.read_text().strip() if path.exists() else None
+
     def _clear(self, kept: set[str]) -> None:
         for path in self._root.glob("*/*"):
             if path.parent == self._incoming or path.name not in kept:
@@ -99,12 +123,16 @@ class LocalBlobs:
         target.parent.mkdir(exist_ok=True, mode=0o700)
         aside.rename(target)
         for folder in (target.parent, self._root):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _flush_folder(folder)
 
 
 def _flush(descriptor: int) -> None:
     os.fsync(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -88,12 +88,11 @@ def several(connection: Connection, ids: Sequence[int]) -> list[FunctionRecord]:
     return [_record(row) for row in connection.execute(select(functions).where(functions.c.id.in_(ids))).mappings()]
 
 
-def save(connection: Connection, record: FunctionRecord) -> None:
+def save(connection: Connection, record: FunctionRecord, status: str) -> None:
     """Write what changes in a function's life; a function that was deleted meanwhile stays deleted."""
-    changing = ("status", "runtime_version", "environment", "lock", "error_message", "error_trace", "last_called")
-    connection.execute(
-        update(functions).where(functions.c.id == record.id).values({name: getattr(record, name) for name in changing})
-    )
+    changing = ("runtime_version", "environment", "lock", "error_message", "error_trace", "last_called")
+    values = {"status": status, **{name: getattr(record, name) for name in changing}}
+    connection.execute(update(functions).where(functions.c.id == record.id).values(values))
 
 
 def remove(connection: Connection, ids: Sequence[int]) -> None:

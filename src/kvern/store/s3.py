@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
+from kvern.store.blobs import MARK
 from kvern.wire.errors import TooLargeError
 
 if TYPE_CHECKING:
@@ -92,9 +94,20 @@ class S3Blobs:
         with contextlib.suppress(FileNotFoundError):
             await self._store.delete_async(key)
 
+    async def mark(self, new: str | None) -> str | None:
+        if new is not None:
+            with contextlib.suppress(AlreadyExistsError):
+                await self._store.put_async(MARK, new.encode(), mode="create")
+        try:
+            got = await self._store.get_async(MARK)
+        except FileNotFoundError:
+            return None
+        return bytes(await got.bytes_async()).decode().strip()
+
     async def clear_leftovers(self, kept: set[str]) -> None:
         for path in self._here.iterdir():
             path.unlink(missing_ok=True)
+        kept = {*kept, MARK}
         gone: list[str] = []
         before = datetime.now(UTC) - self._young
         pages: AsyncIterable[Sequence[ObjectMeta]] = cast(Any, self._store).list()

@@ -17,12 +17,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.elements import ColumnElement
 
 from kvern.store import FencedError
-from kvern.store.tables import NOT_COMPLETED, calls, functions, leases, servers
+from kvern.store.tables import NOT_COMPLETED, calls, functions, leases, sequences, servers
 
 _IDLE_MOST = 3000
 """Milliseconds for which a transaction may rest: a server that is frozen within one must not hold up the others."""
 
+_IDLE_PART = 2 / 3
+"""The most of a lease for that: when a server freezes, as much of its lease is left, as there are three heartbeats."""
+
 _LOCK_MOST = 1000
+
+_BLOBS = "mark of the blobs"
 
 _RUNNING = and_(calls.c.status == "Running", NOT_COMPLETED)
 
@@ -62,7 +67,7 @@ def join(connection: Connection, server: str, address: str, version: str, lease:
 
 def renew(connection: Connection, server: str, address: str, lease: int) -> bool:
     """Live for `lease` ms from now. False when the server was taken for dead."""
-    _be_short(connection)
+    _be_short(connection, lease)
     until = now(connection) + lease
     renewed = connection.execute(
         update(servers).where(servers.c.id == server).values(lease_until=until, address=address)
@@ -71,8 +76,11 @@ def renew(connection: Connection, server: str, address: str, lease: int) -> bool
     return renewed.rowcount == 1
 
 
-def hold(connection: Connection, server: str) -> None:
+def hold(connection: Connection, server: str, lease: int) -> None:
     """What every transaction of a server begins with; it also says for the feed of changes who makes them.
+
+    Args:
+        lease: for how many ms the server lives at a time.
 
     Raises:
         FencedError: the server was taken for dead.
@@ -81,16 +89,16 @@ def hold(connection: Connection, server: str) -> None:
     if connection.dialect.name == "postgresql":
         statement = statement.add_columns(
             func.set_config("kvern.server", server, True),
-            func.set_config("idle_in_transaction_session_timeout", str(_IDLE_MOST), True),
+            func.set_config("idle_in_transaction_session_timeout", _idle_most(lease), True),
         ).with_for_update(read=True, key_share=True)
     if connection.execute(statement).first() is None:
         raise FencedError(f"this server, {server}, was taken for dead by others and may not write any more")
 
 
-def leave(connection: Connection, server: str) -> None:
+def leave(connection: Connection, server: str, lease: int) -> None:
     """End to live, in order: what is left of the server is for others to take."""
     give_up_leases(connection, server)
-    bury_one(connection, server)
+    bury_one(connection, server, lease)
 
 
 def give_up_leases(connection: Connection, server: str) -> None:
@@ -98,25 +106,29 @@ def give_up_leases(connection: Connection, server: str) -> None:
     connection.execute(update(leases).where(leases.c.server == server).values(server=""))
 
 
-def bury_one(connection: Connection, server: str) -> None:
-    """Take one for dead that is known to be, before its lease runs out."""
-    _be_short(connection)
+def bury_one(connection: Connection, server: str, lease: int) -> None:
+    """Take one for dead that is known to be, before its lease of so many ms runs out."""
+    _be_short(connection, lease)
     connection.execute(delete(servers).where(servers.c.id == server))
 
 
-def _be_short(connection: Connection) -> None:
+def _be_short(connection: Connection, lease: int) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(
             select(
                 func.set_config("lock_timeout", str(_LOCK_MOST), True),
-                func.set_config("idle_in_transaction_session_timeout", str(_IDLE_MOST), True),
+                func.set_config("idle_in_transaction_session_timeout", _idle_most(lease), True),
             )
         )
 
 
-def bury(connection: Connection) -> list[str]:
-    """Take for dead those whose leases ran out; who they were."""
-    _be_short(connection)
+def _idle_most(lease: int) -> str:
+    return str(int(min(_IDLE_MOST, lease * _IDLE_PART)))
+
+
+def bury(connection: Connection, lease: int) -> list[str]:
+    """Take for dead those whose leases ran out; who they were. `lease`: that of the server that does so, in ms."""
+    _be_short(connection, lease)
     gone = connection.execute(delete(servers).where(servers.c.lease_until < now(connection)).returning(servers.c.id))
     return [row[0] for row in gone]
 
@@ -152,6 +164,21 @@ def everything(connection: Connection) -> list[ServerRecord]:
 def holder(connection: Connection, name: str) -> str | None:
     """The server that has a lease."""
     return connection.execute(select(leases.c.server).where(leases.c.name == name)).scalar()
+
+
+def blobs_mark(connection: Connection) -> int | None:
+    """By what the servers know the place of their blobs again; None before the first of them."""
+    return connection.execute(select(sequences.c.next).where(sequences.c.name == _BLOBS)).scalar()
+
+
+def keep_blobs_mark(connection: Connection, mark: int) -> int:
+    """The mark that is there, or else `mark`, which is kept."""
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(sequences).values(name=_BLOBS, next=mark))
+    except IntegrityError:
+        return connection.execute(select(sequences.c.next).where(sequences.c.name == _BLOBS)).scalar_one()
+    return mark
 
 
 def _lost(column: ColumnElement[str]) -> ColumnElement[bool]:
