@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.acceptance.api import Api, bundle
 from tests.acceptance.server import Server, until
@@ -134,7 +135,11 @@ class Crashes:
         self.server.start()
         assert self.server.process is not None
         self._watch = SyncWatch(self.server.process, self._before_flush, self._after_flush)
-        self._watch.start()
+        try:
+            self._watch.start()
+        except PermissionError as error:
+            self.server.stop()
+            pytest.skip(f"this machine does not let a process be traced: {error}")
 
     def _before_flush(self, path: Path) -> None:
         if self._armed_before and path.name == "kvern.db-wal":

@@ -15,12 +15,7 @@ from tests.acceptance.syncs import can_trace
 @pytest.mark.skipif(not can_trace(), reason="system calls of this processor are not known to the watch")
 def test_no_crash_loses_a_call_runs_one_twice_or_leaves_anything_behind(tmp_path: Path) -> None:
     server = Server(tmp_path, "--workers-per-function", "2", "--drain-seconds", "2")
-    try:
-        crashes = Crashes(server, seed=1).__enter__()
-    except PermissionError as error:
-        server.stop()
-        pytest.skip(f"this machine does not let a process be traced: {error}")
-    with crashes:
+    with Crashes(server, seed=1) as crashes:
         for number in range(50):
             crashes.round(number)
         crashes.end()

@@ -164,7 +164,7 @@ def test_calls_go_on_and_none_is_lost(
             assert len(lines(api, echo, call_id)) <= 1, "no call runs twice"
             if after[call_id] == "Completed":
                 assert len(lines(api, echo, call_id)) == 1
-        assert set(load.refused) <= {500, 503}
+        assert set(load.refused) <= {429, 500, 503}  # calls that wait for the database count for the limit
     with capsys.disabled():
         print(
             f"\nPostgreSQL, {trouble.__name__}: calls again {seconds:.2f} s after it was back, "

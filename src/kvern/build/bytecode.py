@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 from kvern.build import boxed
 from kvern.build.process import OverLimitError, Seat, run, run_seated, show_interpreter
 from kvern.build.revision import Interpreter
-from kvern.build.staging import remove, staging
+from kvern.build.staging import open_to_all, remove, staging
 from kvern.sandbox import Box, Mount, Sandbox, users
 
 _FORM = 1
@@ -132,6 +132,8 @@ class Bytecode:
             argv = [str(interpreter.executable), "-I", "-S", "-B", "-W", "ignore", "-c", _START]
             argv += [place, root, inside(target), str(processes)]
             mounts = [program, source, *show_interpreter(interpreter)]
+            if self._sandbox.users:
+                await asyncio.to_thread(open_to_all, unit.root / unit.top)
             user = await asyncio.to_thread(users.take, self._sandbox.users, mounts)
             if user is not None:
                 os.chown(out, user, user)

@@ -102,6 +102,22 @@ async def exclusive(path: Path) -> AsyncGenerator[None, None]:
         os.close(lock)
 
 
+def open_to_all(path: Path) -> None:
+    """Let every user read `path`, a file or a folder with all that is below it; links are not followed."""
+    for at, _, files in os.walk(path):
+        Path(at).chmod(Path(at).stat().st_mode | 0o555)
+        for name in files:
+            _open_file_to_all(Path(at, name))
+    if path.is_file():
+        _open_file_to_all(path)
+
+
+def _open_file_to_all(path: Path) -> None:
+    status = path.lstat()
+    if stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IROTH:
+        path.chmod(status.st_mode | (0o555 if status.st_mode & stat.S_IXUSR else 0o444))
+
+
 def seal(folder: Path) -> None:
     """Take away every permission to write below `folder`, and all set-id bits; links are neither followed nor changed.
 
@@ -114,8 +130,8 @@ def seal(folder: Path) -> None:
             status = path.lstat()
             if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
                 path.chmod(0o555 if status.st_mode & stat.S_IXUSR else 0o444)
-            elif stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IROTH:
-                path.chmod(status.st_mode | (0o555 if status.st_mode & stat.S_IXUSR else 0o444))
+            else:
+                _open_file_to_all(path)
         Path(at).chmod(0o555)
 
 

@@ -191,6 +191,7 @@ class Service:
         if not self.servers.shared:
             await self._clear_leftovers()
             await self.calls.load()
+        await self.schedules.load()  # they can be asked for as soon as the service listens
         await self.master_key.start()
         self.deployments.start(shared=self.servers.shared)
 
@@ -200,7 +201,6 @@ class Service:
         await self._write_client_file(base_url)
         await self.calls.start()
         if self.servers.shared:
-            await self.schedules.load()
             await self.servers.begin(base_url)
             self.changes.follow()
         else:

@@ -75,7 +75,10 @@ def test_an_interrupt_ends_the_work(client: CogniteClient, stub: Stub) -> None:
         # An interrupt between the request and the wait for it would find nothing to end.
         while sys._current_frames()[main].f_code.co_name != "wait":
             pass
-        os.kill(os.getpid(), signal.SIGINT)
+        # One that comes just before the wait begins to block is noticed only with the next.
+        signal.pthread_kill(main, signal.SIGINT)
+        while not ended.wait(1):
+            signal.pthread_kill(main, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
