@@ -55,7 +55,8 @@ def kvern(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_deploy_says_what_happens_and_what_to_do_next(kvern: Shell) -> None:
     done = kvern("deploy", "mill", "--secret", "key=value")
-    assert "mill: Deploying" in done.stderr + done.stdout
+    # A quick deployment is seen in one of its states only.
+    assert any(f"mill: {status}" in done.stderr + done.stdout for status in ("Queued", "Deploying"))
     assert "is Ready on Python 3." in done.stderr + done.stdout
     assert "kvern call mill" in done.stderr + done.stdout
     assert len([f for f in json.loads(kvern("functions", "--json").stdout) if f["name"] == "mill"]) == 1

@@ -56,7 +56,15 @@ async def test_one_asynchronous_client_works_in_several_loops(async_client: Asyn
     assert await asyncio.to_thread(elsewhere) == "activated"
 
 
-def test_an_interrupt_ends_the_work(client: CogniteClient, stub: Stub) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT interrupts, though it may have been ignored when this process was started, as in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_the_work(client: CogniteClient, stub: Stub, interruptible: None) -> None:
     asked, ended = threading.Event(), threading.Event()
 
     async def for_ever(seen: Seen) -> None:
