@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -58,7 +59,7 @@ async def test_one_asynchronous_client_works_in_several_loops(async_client: Asyn
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT interrupts, though it may have been ignored when this process was started, as in the background of a shell."""
+    """SIGINT interrupts, also where it was ignored when this process was started, as in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
