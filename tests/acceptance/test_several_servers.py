@@ -81,6 +81,10 @@ class Site:
         holder = until(lambda: execute(self.database, "SELECT server FROM leases"), PATIENCE, "somebody leads")[0][0]
         return [(server.data / "server").read_text() for server in self.servers].index(holder)
 
+    def ends_of_schedules(self) -> set[str]:
+        """The states of all calls that a schedule made."""
+        return {row[0] for row in execute(self.database, "SELECT status FROM calls WHERE schedule_id IS NOT NULL")}
+
     def check_none_twice(self) -> None:
         twice = {token: count for token, count in self.witness.begun.items() if count > 1}
         assert not twice, f"ran more than once: {twice}"
@@ -185,6 +189,7 @@ def test_a_server_that_is_killed_is_taken_over(site: Site, capsys: pytest.Captur
     path, query = f"/functions/{site.function}/calls/list", {"filter": {"status": "Running"}}
     until(lambda: here.post(path, query).json()["items"] == [], PATIENCE, "every call has ended")
     assert [site.witness.begun[f"tick-{moment}"] for moment in due] == [1] * len(due)
+    assert site.ends_of_schedules() == {"Completed"}
     site.check_none_twice()
     assert site.witness.ended[running["token"]] == 0
     with capsys.disabled():
@@ -226,6 +231,8 @@ def test_a_server_that_was_frozen_past_its_lease_does_nothing_twice(
     due = [due, site.clock.turn_to_the_minute()]
     until(lambda: site.witness.ended[f"tick-{due[1]}"], PATIENCE, "one of them fires")
     assert [site.witness.begun[f"tick-{moment}"] for moment in due] == [1, 1]
+    until(lambda: "Running" not in site.ends_of_schedules(), PATIENCE, "every call of the schedule has ended")
+    assert site.ends_of_schedules() == {"Completed"}
     site.check_none_twice()
     with capsys.disabled():
         print(f"\nfrozen, with a lease of {LEASE:g} s: all of its calls had ended elsewhere after {seconds:.2f} s")

@@ -40,11 +40,15 @@ class CallLogs:
         self._unkept = [row for row in self._unkept if row["call_id"] != call_id]
         return taken
 
+    def forget(self) -> None:
+        """The calls are other servers' now, and their lines with them."""
+        self._unkept.clear()
+
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(_LOG_EVERY)
             for call in list(self._live()):
-                row = call.unkept_log()
+                row = None if call.lost else call.unkept_log()
                 if row is not None:
                     self._unkept.append(row)
             while self._unkept:

@@ -354,9 +354,9 @@ class Calls:
         """Run a call that `admit` counted: its row is kept."""
         self._running.run(call)
 
-    async def turn_away(self, call: LiveCall, error: BaseException) -> None:
-        """Forget a call that `admit` counted: its row was not kept, or it is not known whether it was."""
-        await self._running.turn_away(call, error, was_kept=not isinstance(error, IntegrityError))
+    async def turn_away(self, call: LiveCall, error: BaseException, *, in_doubt: bool) -> None:
+        """Forget a call that `admit` counted: its row was not kept, or, `in_doubt`, nobody knows whether it was."""
+        await self._running.turn_away(call, error, in_doubt=in_doubt)
 
     def of_schedule(self, schedule_id: int) -> list[LiveCall]:
         """The calls of a schedule that have not ended and that run here."""

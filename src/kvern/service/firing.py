@@ -32,7 +32,7 @@ from kvern.service.shots import Due, Shot, skipped, span, standing_against, take
 from kvern.store import Store, ticks
 from kvern.store.schedules import ScheduleRecord
 from kvern.store.ticks import TickRecord
-from kvern.wire.errors import NotFoundError
+from kvern.wire.errors import ConflictError, NotFoundError
 
 QUEUE_MOST = 100
 """Due times of one schedule that may wait for the call before them."""
@@ -183,8 +183,8 @@ class Firing:
 
         try:
             new = await self._store.transact(work)
-        except IntegrityError as error:  # another server was faster
-            await self._drop(shot, error)
+        except IntegrityError:  # another server was faster
+            await self._drop(shot)
         except Exception as error:
             _log.error("the call of schedule %s could not be kept: %s", tick.schedule_id, error)
             await self._lose(shot, error)
@@ -192,7 +192,7 @@ class Firing:
             if new:
                 self._settled(shot, accounts=accounts)
             else:
-                await self._drop(shot, _fired_already(tick))
+                await self._drop(shot)
 
     def _settled(self, shot: Shot, *, accounts: bool) -> None:
         record, tick = shot.record, shot.tick
@@ -206,14 +206,19 @@ class Firing:
         if shot.call is not None:
             self._calls.run(shot.call)
 
-    async def _drop(self, shot: Shot, error: IntegrityError) -> None:
+    async def _drop(self, shot: Shot) -> None:
         if shot.call is not None:
-            await self._calls.turn_away(shot.call, error)
+            await self._turn_away(shot.call, shot.tick)
         self._close(shot.record.id)
+
+    async def _turn_away(self, call: LiveCall, tick: TickRecord) -> None:
+        """The due time has its call already."""
+        error = ConflictError(f"Schedule {tick.schedule_id} fired {tick.due_time} before")
+        await self._calls.turn_away(call, error, in_doubt=False)
 
     async def _lose(self, shot: Shot, error: Exception) -> None:
         if shot.call is not None:
-            await self._calls.turn_away(shot.call, error)
+            await self._calls.turn_away(shot.call, error, in_doubt=True)
         self._unkept(shot.record, shot.tick.due_time, str(error))
         self._close(shot.record.id)
 
@@ -309,22 +314,16 @@ class Firing:
             shot.tick.reason = f"{tick.reason}; then {shot.tick.reason}"
         try:
             fired = await self._store.transact(lambda c: ticks.settle_queued(c, shot.tick, shot.row))
-        except IntegrityError as error:  # another server was faster
-            if shot.call is not None:
-                await self._calls.turn_away(shot.call, error)
-            return None
+        except IntegrityError:  # another server was faster
+            fired = False
         except BaseException as error:
             if shot.call is not None:
-                await self._calls.turn_away(shot.call, error)
+                await self._calls.turn_away(shot.call, error, in_doubt=True)
             raise
         if shot.call is None:
             return None
         if not fired:
-            await self._calls.turn_away(shot.call, _fired_already(tick))
+            await self._turn_away(shot.call, tick)
             return None
         self._calls.run(shot.call)
         return shot.call
-
-
-def _fired_already(tick: TickRecord) -> IntegrityError:
-    return IntegrityError(None, None, Exception(f"schedule {tick.schedule_id} fired {tick.due_time} before"))

@@ -89,6 +89,7 @@ class Running:
         """Others take this server for dead, or will: its calls are theirs now, and nothing more is written of them."""
         for call in self._live.values():
             call.lost = True
+        self._logs.forget()
 
     async def accept(self, call: LiveCall, bound: Awaitable[None] | None) -> None:
         """Drive a new call; returns once it is kept for good. `bound` is the writing of a session that is its alone."""
@@ -112,9 +113,9 @@ class Running:
         work = self._observer.around(call, self._accepted(call))
         call.task = asyncio.create_task(work, name=f"call-{call.record.id}")
 
-    async def turn_away(self, call: LiveCall, error: BaseException, *, was_kept: bool) -> None:
-        """Forget a call that was admitted, and is not kept; `was_kept` when a part of it was, perhaps."""
-        if was_kept:
+    async def turn_away(self, call: LiveCall, error: BaseException, *, in_doubt: bool) -> None:
+        """Forget a call that was admitted, and is not kept; `in_doubt` when it was, perhaps."""
+        if in_doubt:
             await self._disown(call, ends_session=False)
         self._refuse(call, error)
 
@@ -136,9 +137,10 @@ class Running:
         if due is None:
             await self._end(call, outcome)
             self._leave(call)
-        else:
-            await self._put_off(call, outcome, due)
+        elif await self._put_off(call, outcome, due):
             self._drive_on(call)
+        else:
+            self._leave(call)
 
     def _restore(self, call: LiveCall) -> None:
         call.server = self._servers.id
@@ -286,7 +288,8 @@ class Running:
                 if due is None:
                     await self._end(call, outcome)
                     return
-                await self._put_off(call, outcome, due)
+                if not await self._put_off(call, outcome, due):
+                    return
         finally:
             self._leave(call)
 
@@ -327,19 +330,26 @@ class Running:
             return None
         return self._clock.now() + int(delay(retries, call.attempt) * 1000)
 
-    async def _put_off(self, call: LiveCall, outcome: Outcome, due: int) -> None:
-        """Write that an attempt failed and when the next is due; while the store refuses, try again."""
+    async def _put_off(self, call: LiveCall, outcome: Outcome, due: int) -> bool:
+        """Write that an attempt failed and when the next is due; while the store refuses, try again.
+
+        False when the next attempt is not this server's: others have taken the call over.
+        """
         row = attempt_row(call.record.id, call.attempt, outcome, call.attempt_time, self._clock.now())
         log_row = call.unkept_log()
         log_rows = [*self._logs.take(call.record.id), *([log_row] if log_row is not None else [])]
-        while True:
+        while not call.lost:
             try:
-                await self._store.transact(lambda connection: attempts.put_off(connection, row, due, log_rows))
-                break
+                is_kept = await self._store.transact(
+                    lambda connection: attempts.put_off(connection, row, due, log_rows, call.server)
+                )
             except StoreFault as fault:
                 _log.error("an attempt of call %s could not be kept, trying again: %s", call.record.id, fault)
                 await asyncio.sleep(_END_RETRY)
-        call.put_off(due)
+                continue
+            call.put_off(due)
+            return is_kept and not call.lost
+        return False
 
     async def _outcome(self, call: LiveCall) -> Outcome:
         try:

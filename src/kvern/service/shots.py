@@ -86,8 +86,8 @@ def take(calls: Calls, due: Due, function: LiveFunction, refusal: str | None = N
         row.update(refused(refusal, call.record.start_time))
         tick.outcome, tick.reason, shot.call = "skipped", refusal, None
     else:
-        row["begun"] = begun = may_begin and calls.has_worker(function)
-        calls.admit(call, begun=begun)
+        calls.admit(call, begun=may_begin and calls.has_worker(function))
+        row["begun"], row["server"] = call.begun, call.server
     return shot
 
 

@@ -16,7 +16,11 @@ CHUNKS = 1_000_000
 
 _PUT_OFF = (
     update(calls)
-    .where(calls.c.id == bindparam("call"), calls.c.status == "Running")
+    .where(
+        calls.c.id == bindparam("call"),
+        calls.c.status == "Running",
+        calls.c.server.is_not_distinct_from(bindparam("its_server")),
+    )
     .values(begun=False, attempt=bindparam("to_attempt"), next_attempt_time=bindparam("due"))
 )
 
@@ -41,21 +45,34 @@ class AttemptRecord:
     peak_memory: int | None = None
 
 
-def put_off(connection: Connection, ended: Mapping[str, Any], due: int, log_rows: Sequence[dict[str, object]]) -> None:
+def put_off(
+    connection: Connection,
+    ended: Mapping[str, Any],
+    due: int,
+    log_rows: Sequence[dict[str, object]],
+    server: str | None = None,
+) -> bool:
     """Write that an attempt ended and when the next is due; harmless when that is written already.
 
     Args:
         ended: a row of `attempts`.
         due: ms since the epoch.
         log_rows: its last lines.
+        server: which runs the call, where several share the database.
+
+    Returns:
+        False, and nothing is written, when the call has ended or is another server's.
     """
     call_id, number = ended["call_id"], ended["attempt"]
     same = (attempts.c.call_id == call_id, attempts.c.attempt == number)
     if connection.execute(select(attempts.c.attempt).where(*same)).first() is None:
+        marks = {"call": call_id, "its_server": server, "to_attempt": number + 1, "due": due}
+        if connection.execute(_PUT_OFF, marks).rowcount == 0:
+            return False
         connection.execute(insert(attempts), [dict(ended)])
-        connection.execute(_PUT_OFF, [{"call": call_id, "to_attempt": number + 1, "due": due}])
     for log_row in log_rows:
         keep_log(connection, log_row)
+    return True
 
 
 def of(connection: Connection, call_id: int) -> list[AttemptRecord]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from tests.unit.cluster import MASTER_KEY, Cluster, Door, cluster
-from tests.unit.fakes import PROJECT, Plant, once, until
+from tests.unit.fakes import PROJECT, Plant, once, raised, until
 
 from kvern.engine import LogLine
-from kvern.service import issuer
+from kvern.service import call_logs, issuer
 from kvern.service.functions import LiveFunction
 from kvern.service.keys import shared_keys
 from kvern.service.live_calls import LiveCall
@@ -21,6 +21,7 @@ from kvern.store import FencedError
 from kvern.wire.base import ByIdOrExternalId
 from kvern.wire.clients import ClientIds
 from kvern.wire.errors import BusyError, InvalidError, NotFoundError, UnauthenticatedError
+from kvern.wire.functions import Retries
 from kvern.wire.groups import GroupWrite
 from kvern.wire.schedules import ScheduleFilter
 from kvern.wire.sessions import SessionWrite
@@ -268,6 +269,51 @@ async def test_calls_that_had_not_begun_run_again_on_the_server_that_was_cut_off
     assert [order.call_id for order in a.engine.orders] == [waiting.record.id]
 
 
+async def test_an_attempt_that_could_not_be_kept_in_time_is_written_by_nobody(
+    servers: Cluster, a: Plant, b: Plant, caplog: pytest.LogCaptureFixture
+) -> None:
+    function = await a.function(retries=Retries(attempts=2, on=["raised"]))
+    await there(b, function)
+    a.engine.holding = True
+    begun = await a.call(function)
+    order = await a.began(begun)
+    order.on_log([LogLine(1, "hello")])
+    door(a).closed = True
+    a.engine.end(begun.record.id, raised())
+    await until(lambda: "could not be kept" in caplog.text)
+    gone = await servers.let_die(a)
+    assert (await end_of(b, begun))[0] == "Failed"
+    door(a).closed = False
+    await until(lambda: a.service.servers.id not in (None, gone))
+    await asyncio.wait_for(begun.ended, 5)
+    assert await servers.rows("SELECT verdict FROM attempts") == []
+    assert await servers.rows("SELECT chunk FROM call_logs") == []
+    assert await end_of(a, begun) == ("Failed", f"The call was interrupted: server {gone} died")
+
+
+async def test_lines_that_could_not_be_kept_are_forgotten_with_their_calls(
+    servers: Cluster, a: Plant, b: Plant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(call_logs, "_LOG_EVERY", 0.01)
+    function = await a.function()
+    await there(b, function)
+    a.engine.holding = True
+    begun = await a.call(function)
+    order = await a.began(begun)
+    door(a).closed = True
+    order.on_log([LogLine(1, "hello")])
+    await until(lambda: "cannot be kept now" in caplog.text)
+    gone = await servers.let_die(a)
+    assert (await end_of(b, begun))[0] == "Failed"
+    door(a).closed = False
+    await until(lambda: a.service.servers.id not in (None, gone))
+    later = await a.call(function)
+    (await a.began(later)).on_log([LogLine(2, "again")])
+    while not (rows := await servers.rows("SELECT call_id FROM call_logs")):
+        await asyncio.sleep(0.01)
+    assert rows == [(later.record.id,)]
+
+
 async def test_what_waits_on_a_server_that_stops_in_order_runs_elsewhere_at_once(a: Plant, b: Plant) -> None:
     function = await a.function()
     await there(b, function)
@@ -329,6 +375,24 @@ async def test_every_due_time_has_one_call_while_servers_come_and_go(servers: Cl
     rows = await servers.rows("SELECT scheduled_time, count(*) FROM calls GROUP BY scheduled_time ORDER BY 1")
     first = start // MINUTE * MINUTE + MINUTE
     assert rows == [(first + n * MINUTE, 1) for n in range(4)]
+
+
+async def test_a_scheduled_call_stays_with_the_server_that_fired_it(servers: Cluster) -> None:
+    a = await servers.server(heartbeat_seconds=1000)  # only the other looks for what has lost its server
+    b = await servers.server()
+    function = await a.function()
+    await there(b, function)
+    await a.schedule(function)
+    a.engine.holding = True
+    await a.clock.advance(MINUTE)
+    await until(lambda: a.engine.running)
+    assert await servers.rows("SELECT begun, server FROM calls") == [(1, a.service.servers.id)]
+    await b.service.servers._sweep()
+    (live,) = a.service.calls._running.everything()
+    a.engine.end(live.record.id)
+    await live.ended
+    assert await servers.rows("SELECT status, verdict FROM calls") == [("Completed", "returned")]
+    assert b.engine.orders == []
 
 
 async def test_schedules_of_one_server_are_fired_by_the_one_that_leads(servers: Cluster, a: Plant, b: Plant) -> None:
