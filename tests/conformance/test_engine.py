@@ -27,8 +27,8 @@ from kvern.build.revision import Environment, Interpreter, Revision
 from kvern.engine import Access, Engine, HandlerError, LogLine, Order, Outcome, Verdict
 from kvern.engine.local import LocalEngine
 from kvern.host import cgroups, processes
-from kvern.host.host import Terms
 from kvern.host.limits import Allowance
+from kvern.host.terms import Terms
 from kvern.host.zygote import MARK
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import choose

@@ -15,9 +15,11 @@ from kvern.engine import HandlerError, Order, Outcome, Verdict
 from kvern.engine.worth import Worth
 from kvern.host import cgroups, processes
 from kvern.host.egress import Egress, destination
-from kvern.host.host import EndedError, Host, Terms
+from kvern.host.host import Host
 from kvern.host.limits import Allowance, Limits
 from kvern.host.spares import Spares
+from kvern.host.terms import Terms
+from kvern.host.ticket import EndedError
 from kvern.host.turns import Turns
 from kvern.host.zygote import MARK, BoxError
 from kvern.sandbox import Sandbox

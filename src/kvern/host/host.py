@@ -17,6 +17,8 @@ from kvern.host.egress import Egress
 from kvern.host.limits import Limits
 from kvern.host.lines import Lines
 from kvern.host.spares import Spares
+from kvern.host.terms import Terms
+from kvern.host.ticket import EndedError, Ticket
 from kvern.host.turns import Turns
 from kvern.host.worker import NotLoadedError, Worker
 from kvern.host.zygote import BoxDiedError, BoxError, SpoiledError, Task, Zygote
@@ -24,55 +26,6 @@ from kvern.sandbox import Sandbox
 
 DEATHS = 3
 """How many boxes in a row may die before a handler is loaded, until a call that waits is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How hosts behave.
-
-    Args:
-        max_workers: workers at a time in one host; further calls wait.
-        load_timeout: seconds that loading the handler may take.
-        idle_worker: seconds after which an idle worker is stopped, as long as another one stays warm.
-        idle_last: seconds after which the last idle worker is stopped too; the zygote stays.
-        idle_host: seconds without a call after which the whole host is stopped.
-        idle_memory: bytes that the hosts without a call may hold together; past it those of least worth are stopped.
-        worker_calls: calls after which a worker is replaced.
-        worker_growth: bytes by which a worker's own memory may grow from when it was loaded, until it is replaced;
-            at most half of what the function may have.
-        running: calls that run at the same time, of all functions; past it, functions take turns.
-    """
-
-    max_workers: int = max(8, 4 * (os.cpu_count() or 1))
-    load_timeout: float = 120.0
-    idle_worker: float = 60.0
-    idle_last: float = 600.0
-    idle_host: float = 86_400.0
-    idle_memory: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
-    worker_calls: int = 10_000
-    worker_growth: int = 256_000_000
-    running: int = max(64, 32 * (os.cpu_count() or 1))
-
-
-class EndedError(Exception):
-    """The call was ended before it began."""
-
-    def __init__(self, verdict: Verdict, message: str) -> None:
-        super().__init__(message)
-        self.verdict = verdict
-        self.message = message
-
-
-@dataclass(eq=False, slots=True)
-class Ticket:
-    """A call in this host, from `run` to its outcome."""
-
-    waiter: asyncio.Future[Worker] | asyncio.Future[None] | None = None
-    waited: bool = False  # for a worker
-    begun: bool = False
-    worker: Worker | None = None
-    outcome: asyncio.Future[Outcome] | None = None
-    ended: EndedError | None = None
 
 
 @dataclass(eq=False, slots=True)

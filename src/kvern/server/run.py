@@ -22,8 +22,8 @@ import kvern
 from kvern.build.builder import Builder
 from kvern.engine.local import LocalEngine
 from kvern.host import cgroups
-from kvern.host.host import Terms
 from kvern.host.limits import Allowance, Limits
+from kvern.host.terms import Terms
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import SandboxUnavailableError, choose
 from kvern.server.app import build_app
