@@ -27,9 +27,9 @@ from kvern.build.revision import Environment, Interpreter, Revision
 from kvern.engine import Access, Engine, HandlerError, LogLine, Order, Outcome, Verdict
 from kvern.engine.local import LocalEngine
 from kvern.host import cgroups, processes
+from kvern.host.box import MARK
 from kvern.host.limits import Allowance
 from kvern.host.terms import Terms
-from kvern.host.zygote import MARK
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import choose
 from kvern.sandbox.plain import Plain

@@ -14,6 +14,7 @@ from kvern.build.revision import Revision
 from kvern.engine import HandlerError, Order, Outcome, Verdict
 from kvern.engine.worth import Worth
 from kvern.host import cgroups, processes
+from kvern.host.box import MARK, BoxError
 from kvern.host.egress import Egress, destination
 from kvern.host.host import Host
 from kvern.host.limits import Allowance, Limits
@@ -21,7 +22,6 @@ from kvern.host.spares import Spares
 from kvern.host.terms import Terms
 from kvern.host.ticket import EndedError
 from kvern.host.turns import Turns
-from kvern.host.zygote import MARK, BoxError
 from kvern.sandbox import Sandbox
 
 WATCH_INTERVAL = 0.1

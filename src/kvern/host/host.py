@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kvern.build.revision import Revision
 from kvern.host import processes
+from kvern.host.box import BoxDiedError, BoxError, SpoiledError
 from kvern.host.call import HandlerError, Order, Outcome, Verdict
 from kvern.host.control import Exited, Unforked
 from kvern.host.egress import Egress
@@ -21,7 +22,7 @@ from kvern.host.terms import Terms
 from kvern.host.ticket import EndedError, Ticket
 from kvern.host.turns import Turns
 from kvern.host.worker import NotLoadedError, Worker
-from kvern.host.zygote import BoxDiedError, BoxError, SpoiledError, Task, Zygote
+from kvern.host.zygote import Task, Zygote
 from kvern.sandbox import Sandbox
 
 DEATHS = 3

@@ -14,11 +14,12 @@ from typing import cast
 from kvern.build.revision import Revision
 from kvern.host import processes
 from kvern.host.answers import Answers
+from kvern.host.box import BoxDiedError, BoxError
 from kvern.host.call import Access, HandlerError, Order, Outcome, Verdict
 from kvern.host.control import CREDENTIALS
 from kvern.host.limits import Limits, megabytes
 from kvern.host.output import Output
-from kvern.host.zygote import BoxDiedError, BoxError, Zygote
+from kvern.host.zygote import Zygote
 from kvern.runner import frames
 
 HELLO_TIMEOUT = 10.0

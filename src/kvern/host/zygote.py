@@ -6,25 +6,18 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
-import signal
 import socket
-import subprocess
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
-import kvern.runner
 from kvern.build.revision import Environment, Revision
 from kvern.host import processes
-from kvern.host.control import Control, Exited, Left, Loading, NonsenseError, Ready, Unforked, Up
+from kvern.host.box import BoxDiedError, BoxError, SpoiledError, StartedBox
+from kvern.host.control import Exited, Left, Loading, NonsenseError, Ready, Unforked, Up
 from kvern.host.egress import Egress
-from kvern.host.gateway import Gateway
 from kvern.host.limits import Limits, Seat
-from kvern.sandbox import Box, Mount, Sandbox, users
-
-MARK = "KVERN_BOX"
-"""An environment variable by which processes of a plain box can be found, wherever they went."""
+from kvern.sandbox import Sandbox
 
 START_TIMEOUT = 30.0
 """Seconds for the box to stand and the interpreter in it to start."""
@@ -38,18 +31,6 @@ ALL = "*"
 TAIL = 8192
 
 _log = logging.getLogger(__name__)
-
-
-class BoxError(Exception):
-    """The box could not be started, or died."""
-
-
-class BoxDiedError(BoxError):
-    """The box died after it had been started."""
-
-
-class SpoiledError(BoxError):
-    """The box died of a package that no zygote can have. It is noted; another zygote can be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +76,7 @@ class Zygote:
         code: Path | None,
         egress: Egress | None,
     ) -> None:
-        self._sandbox = sandbox
         self._limits = limits
-        self._folder = folder
         self._task: Task | None = None
         self._seat: Seat | None = None
         self._loop = asyncio.get_running_loop()
@@ -113,81 +92,15 @@ class Zygote:
         self.cost = 0.0
         self._tail = b""
         self._listeners: list[socket.socket] = []
-        if egress is not None and not sandbox.is_boundary:
-            raise BoxError(
-                f"the sandbox {sandbox.name!r} is no boundary, so it cannot keep the function off the network"
-            )
-        self._gateway = Gateway(egress) if egress is not None else None
-        places = self._gateway.places() if self._gateway is not None else []
-        if code is None:
-            code = folder / "code"
-            code.mkdir(parents=True)
-            code.chmod(0o755)
-            self._slot: Path | None = code
-        else:
-            self._slot = None
-        shown = Mount(code, "/kvern/code")
-        packages = Mount(environment.path, "/kvern/environment")
-        runner = Mount(Path(kvern.runner.__path__[0]), "/kvern/runner")
-        mounts = [shown, packages, runner, *_interpreter(environment)]
-        self.code = sandbox.inside(shown)
-        self.user = users.take(sandbox.users, mounts)
-        temporary = "/tmp"
-        if not sandbox.is_boundary:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            temporary = str(self._folder)
-        home = sandbox.inside(packages)
-        self._control = Control()
-        theirs = self._control.theirs
-        self._output, output = os.pipe()
-        os.set_blocking(self._output, False)
-        box = Box(
-            argv=[
-                *(f"{home}/bin/python", "-I", "-B", "-X", "utf8"),
-                *(f"{sandbox.inside(runner)}/__main__.py", str(theirs.fileno())),
-                *(str(word) for place in places for word in place),
-            ],
-            env={
-                "HOME": temporary,
-                "LANG": "C.UTF-8",
-                "PATH": f"{home}/bin:/usr/local/bin:/usr/bin:/bin",
-                "TMPDIR": temporary,
-                "TZ": "UTC",
-                "VIRTUAL_ENV": home,
-                **(self._gateway.environ() if self._gateway is not None else {}),
-                MARK: f"{os.getpid()}-{processes.started(os.getpid())}-{folder.name}",
-            },
-            mounts=mounts,
-            workdir=temporary,
-            pass_fds=(theirs.fileno(),),
-            network=limits.allowance.network and egress is None,
-            tmp_size=limits.allowance.tmp_size,
-            user=self.user,
+        allowance = limits.allowance
+        self._box = box = StartedBox(
+            sandbox, environment, folder, code, egress, network=allowance.network, tmp_size=allowance.tmp_size
         )
-        self._mark = box.env[MARK]
-        try:
-            # On the event loop's thread, not in an executor's: the box dies with the thread that started it.
-            self._process = subprocess.Popen(
-                sandbox.command(box),
-                env=dict(box.env),
-                pass_fds=box.pass_fds,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd="/",
-                start_new_session=True,
-            )
-        except BaseException:
-            self._control.close()
-            os.close(self._output)
-            raise
-        finally:
-            theirs.close()
-            os.close(output)
-        self._pidfd = os.pidfd_open(self._process.pid)
-        self._loop.add_reader(self._output, self._read_output)
+        self.code, self.user = box.code, box.user
+        self._control = box.control
+        self._loop.add_reader(box.output, self._read_output)
         self._loop.add_reader(self._control, self._read_control)
-        self._loop.add_reader(self._pidfd, self._died)
+        self._loop.add_reader(box.pidfd, self._died)
         self._timer = self._loop.call_later(
             START_TIMEOUT, self._end, f"the sandbox did not start within {START_TIMEOUT:.0f} s"
         )
@@ -248,25 +161,19 @@ class Zygote:
         """Kill all in the box, and wait until it is dead. Harmless when it is."""
         self._killed = True
         if not self._gone.done():
-            if self._sandbox.is_boundary:
-                # The first process in the box's own pid namespace: with it the kernel kills all of them, and bwrap,
-                # which waits for it, goes last.
-                inner = processes.tree(self._process.pid)[1:2]
-                for pid in inner or [self._process.pid]:
-                    processes.kill(pid)
+            if self._box.is_boundary:
+                self._box.kill_first()
             else:
                 self._close_control()  # the zygote then kills all its descendants and leaves
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._gone), 3)
         if not self._gone.done():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._box.kill_group()
         await self._gone
 
     def kill_soon(self) -> None:
         """Kill the box without waiting, when it does not answer."""
-        for pid in reversed(processes.tree(self._process.pid)):
-            processes.kill(pid)
+        self._box.kill()
 
     def _end(self, why: str) -> None:
         """Kill a box that is not ready, or cannot be relied upon, and say why."""
@@ -311,9 +218,9 @@ class Zygote:
 
     async def _begin(self, task: Task, seat: Seat) -> None:
         """When the zygote's process is there: hold it to its limits, then have it load packages."""
-        if self._slot is not None:
+        if not self._box.has_code:
             try:
-                await self._loop.run_in_executor(None, _fill, self._slot, task.revision.code)
+                await self._loop.run_in_executor(None, self._box.fill, task.revision.code)
             except OSError as error:
                 self._end(f"its code cannot be shown: {error}")
                 return
@@ -323,8 +230,8 @@ class Zygote:
         self._timer = self._loop.call_later(
             task.load_timeout, self._end, f"it was not loaded within {task.load_timeout:g} s"
         )
-        if self._gateway is not None:
-            await self._gateway.serve(self._listeners)
+        if self._box.gateway is not None:
+            await self._box.gateway.serve(self._listeners)
         await self._loop.run_in_executor(None, seat.add, self._pid)
         rlimits = self._limits.rlimits(task.revision.memory, self.user)
         rlimits.pop("RLIMIT_NPROC", None)  # which counts all of the user's processes, and goes down only
@@ -334,19 +241,19 @@ class Zygote:
             "env": dict(task.revision.env_vars),
             "left": list(task.left),
             "rlimits": rlimits,
-            "scratch": ["/tmp", "/dev/shm"] if self._sandbox.is_boundary else [str(self._folder)],
+            "scratch": self._box.scratch,
         }
         self._control.begin(plan)
 
     def _read_output(self) -> None:
         try:
-            output = os.read(self._output, 1 << 16)
+            output = os.read(self._box.output, 1 << 16)
         except BlockingIOError:
             return
         if output:
             self._tail = (self._tail + output)[-TAIL:]
         else:
-            self._loop.remove_reader(self._output)
+            self._loop.remove_reader(self._box.output)
 
     def _close_control(self) -> None:
         if self._control.fileno() >= 0:
@@ -354,22 +261,20 @@ class Zygote:
             self._control.close()
 
     def _died(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
-        status = self._process.wait()
+        self._loop.remove_reader(self._box.pidfd)
+        os.close(self._box.pidfd)
+        status = self._box.wait()
         while self._control.fileno() >= 0 and self._read_control():
             pass
         self._close_control()
-        if self._gateway is not None:
-            self._gateway.close()
+        if self._box.gateway is not None:
+            self._box.gateway.close()
         for listener in self._listeners:
             listener.close()
         self._read_output()
-        self._loop.remove_reader(self._output)
-        os.close(self._output)
-        if not self._sandbox.is_boundary and status != 0:
-            self._kill_strays()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._loop.remove_reader(self._box.output)
+        os.close(self._box.output)
+        self._box.clear(status)
         self._timer.cancel()
         reason = self._why or f"the zygote {processes.ending(status)}"
         if not self._ready.done():
@@ -412,37 +317,3 @@ class Zygote:
                 break
             await asyncio.sleep(0.01)
         self._gone.set_result(None)
-
-    def _kill_strays(self) -> None:
-        """A plain box whose zygote was killed: find what it left, in its process group or out of it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        for pid, mark in list(processes.marked(MARK)):
-            if mark == self._mark:
-                processes.kill(pid)
-
-
-def _fill(slot: Path, code: Path) -> None:
-    """Have what is below `code` below `slot` too, as links where that can be."""
-
-    def put(source: str, target: str) -> None:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copy2(source, target)
-
-    shutil.copytree(code, slot, symlinks=True, copy_function=put, dirs_exist_ok=True)
-
-
-def _interpreter(environment: Environment) -> list[Mount]:
-    """What to show so that the environment's `bin/python` leads to its interpreter, by way of all its links."""
-    prefix = environment.interpreter.prefix
-    if prefix.parts[:2] == ("/", "usr"):
-        return []
-    mounts = [Mount(prefix, str(prefix))]
-    link = environment.path / "bin" / "python"
-    while link.is_symlink():
-        link = link.parent / link.readlink()
-        if link.is_absolute() and not link.is_relative_to(prefix) and not link.is_relative_to(environment.path):
-            mounts.append(Mount(prefix, str(link.parent.parent)))
-    return mounts
