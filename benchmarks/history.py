@@ -21,11 +21,12 @@ ROUNDS = 150
 FILL = """
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :calls)
 INSERT INTO calls (id, project, function_id, status, begun, verdict, start_time, end_time, session_id, data, response,
-                   error_message, error_trace)
+                   error_message, error_trace, worker, cold, attempt, queue_seconds, run_seconds, cpu_seconds, peak_memory)
 SELECT :first + n, project, function_id,
        CASE WHEN n % 1000 = 0 THEN 'Failed' WHEN n = 5 THEN 'Timeout' ELSE 'Completed' END, 1, verdict,
        start_time - (:calls - n) * 50, end_time - (:calls - n) * 50, session_id, data, response,
-       CASE WHEN n % 1000 = 0 THEN 'ValueError: no' END, CASE WHEN n % 1000 = 0 THEN 'Traceback' END
+       CASE WHEN n % 1000 = 0 THEN 'ValueError: no' END, CASE WHEN n % 1000 = 0 THEN 'Traceback' END,
+       worker, cold, attempt, queue_seconds, run_seconds, cpu_seconds, peak_memory
 FROM numbers, (SELECT * FROM calls WHERE id = :pattern)
 """
 """Copies of one real call, at every 50 ms up to it; one of a thousand is Failed, one of all is a Timeout."""

@@ -96,7 +96,8 @@ class CallRoutes:
 
     async def _page(self, ask: Ask[None] | Ask[wire.CallQuery], query: wire.CallQuery) -> Answer:
         records, cursor = await self._history.page(ask.project, self._function_id(ask), query)
-        return Answer(base.list_body([self._shown(ask, record) for record in records], cursor))
+        style = self._style(ask)
+        return Answer(base.list_body([shown(record, style) for record in records], cursor))
 
     @answers(wire.Call, 200, "Prefer")
     async def retrieve(self, ask: Ask[None]) -> Answer:
@@ -126,10 +127,13 @@ class CallRoutes:
         return Answer(b'{"items":[' + entries + b"]}", headers=_applied(wait))
 
     def _shown(self, ask: Asks, record: CallRecord) -> wire.Call:
+        return shown(record, self._style(ask))
+
+    def _style(self, ask: Asks) -> Literal["object", "string"]:
         if self._error_style != "auto":
-            return shown(record, self._error_style)
+            return self._error_style
         toolkit = ask.request.headers.get("x-cdp-sdk", "").startswith("CogniteToolkit:")
-        return shown(record, "string" if toolkit else "object")
+        return "string" if toolkit else "object"
 
 
 def shown(record: CallRecord, error_style: Literal["object", "string"]) -> wire.Call:

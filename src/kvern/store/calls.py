@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias, Unpack, cast
 
-from sqlalchemy import Connection, Row, Select, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, tuple_, update
 
 from kvern.store.tables import NOT_COMPLETED, call_logs, calls
 from kvern.wire.calls import CallFilter
@@ -92,9 +93,9 @@ _SHOWN = (
 )
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class CallRecord:
-    """What is shown of a call. The payloads are read apart: they may be large.
+    """What is shown of a call, in the order of `_SHOWN`. The payloads are read apart: they may be large.
 
     What is known of how it ended is as in `kvern.engine.Outcome`; None where nobody could tell. `next_attempt_time` is
     when its last attempt is due or started, None for the first; `rerun_of` the call whose data it runs again.
@@ -133,18 +134,10 @@ class UnfinishedCall:
     cancel_time: int | None
 
 
-_NAMES = tuple(column.name for column in _SHOWN)
-
-
-def _record(row: Row[Unpack[tuple[Any, ...]]]) -> CallRecord:
-    """The record of a row of `_SHOWN`."""
-    return CallRecord(**dict(zip(_NAMES, row, strict=True)))
-
-
 def get(connection: Connection, function_id: int, call_id: int) -> CallRecord | None:
     statement = select(*_SHOWN).where(calls.c.id == call_id, calls.c.function_id == function_id)
     row = connection.execute(statement).one_or_none()
-    return None if row is None else _record(row)
+    return None if row is None else CallRecord(*row)
 
 
 def several(connection: Connection, function_id: int, ids: Sequence[int]) -> dict[int, CallRecord]:
@@ -153,7 +146,7 @@ def several(connection: Connection, function_id: int, ids: Sequence[int]) -> dic
     for start in range(0, len(ids), 500):
         portion = ids[start : start + 500]
         statement = select(*_SHOWN).where(calls.c.id.in_(portion), calls.c.function_id == function_id)
-        found.update({row[0]: _record(row) for row in connection.execute(statement)})
+        found.update({row[0]: CallRecord(*row) for row in connection.execute(statement)})
     return found
 
 
@@ -165,33 +158,53 @@ def page(
     after: tuple[int, int] | None,
 ) -> list[CallRecord]:
     """Newest first, beginning after the call with the given `(start_time, id)`."""
-    statement = select(*_SHOWN).where(calls.c.function_id == function_id)
-    statement = _filtered(statement, wanted)
-    if after is not None:
-        statement = statement.where(tuple_(calls.c.start_time, calls.c.id) < tuple_(*after))
-    statement = statement.order_by(calls.c.start_time.desc(), calls.c.id.desc()).limit(limit)
-    return [_record(row) for row in connection.execute(statement)]
-
-
-def _filtered(statement: _AnySelect, wanted: CallFilter) -> _AnySelect:
+    values: dict[str, object] = {"function": function_id, "most": limit}
     if wanted.status is not None:
-        statement = statement.where(calls.c.status == wanted.status)
-        if wanted.status != "Completed":
-            statement = statement.where(NOT_COMPLETED)
+        values["of_status"] = wanted.status
     if wanted.schedule_id is not None:
-        statement = statement.where(calls.c.schedule_id == wanted.schedule_id)
-    for column, span in ((calls.c.start_time, wanted.start_time), (calls.c.end_time, wanted.end_time)):
-        if span is None:
-            continue
+        values["of_schedule"] = wanted.schedule_id
+    for name, span in (("start", wanted.start_time), ("end", wanted.end_time)):
+        if span is not None and span.min is not None:
+            values[f"{name}_min"] = span.min
+        if span is not None and span.max is not None:
+            values[f"{name}_max"] = span.max
+    if after is not None:
+        values["after_time"], values["after_id"] = after
+    statement = _page(frozenset(values), ended=wanted.end_time is not None, completed=wanted.status == "Completed")
+    return [CallRecord(*row) for row in connection.execute(statement, values)]
+
+
+@cache
+def _page(given: frozenset[str], *, ended: bool, completed: bool) -> _AnySelect:
+    """The statement of a page, kept: to put it together takes several times as long as the rows.
+
+    Args:
+        given: the names of its values.
+        ended: whether the calls must have ended.
+        completed: whether the status that is asked for is Completed.
+    """
+    statement = select(*_SHOWN).where(calls.c.function_id == bindparam("function"))
+    if "of_status" in given:
+        statement = statement.where(calls.c.status == bindparam("of_status"))
+        if not completed:
+            statement = statement.where(NOT_COMPLETED)
+    if "of_schedule" in given:
+        statement = statement.where(calls.c.schedule_id == bindparam("of_schedule"))
+    if ended:
         # A call without an end matches no range over it, not even an open one (contract 4.4).
-        statement = statement.where(column.is_not(None))
-        if span.min is not None:
-            statement = statement.where(column >= span.min)
-        if span.max is not None:
-            statement = statement.where(column <= span.max)
-            # No call ends before it starts; said so, the index leads past those that started later.
-            statement = statement.where(calls.c.start_time <= span.max)
-    return statement
+        statement = statement.where(calls.c.end_time.is_not(None))
+    for name, column in (("start", calls.c.start_time), ("end", calls.c.end_time)):
+        if f"{name}_min" in given:
+            statement = statement.where(column >= bindparam(f"{name}_min"))
+        if f"{name}_max" in given:
+            statement = statement.where(column <= bindparam(f"{name}_max"))
+    if "end_max" in given:
+        # No call ends before it starts; said so, the index leads past those that started later.
+        statement = statement.where(calls.c.start_time <= bindparam("end_max"))
+    if "after_time" in given:
+        after = tuple_(bindparam("after_time"), bindparam("after_id"))
+        statement = statement.where(tuple_(calls.c.start_time, calls.c.id) < after)
+    return statement.order_by(calls.c.start_time.desc(), calls.c.id.desc()).limit(bindparam("most"))
 
 
 def response(connection: Connection, call_id: int) -> bytes | None:
