@@ -21,7 +21,8 @@ ROUNDS = 150
 FILL = """
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :calls)
 INSERT INTO calls (id, project, function_id, status, begun, verdict, start_time, end_time, session_id, data, response,
-                   error_message, error_trace, worker, cold, attempt, queue_seconds, run_seconds, cpu_seconds, peak_memory)
+                   error_message, error_trace, worker, cold, attempt, queue_seconds, run_seconds, cpu_seconds,
+                   peak_memory)
 SELECT :first + n, project, function_id,
        CASE WHEN n % 1000 = 0 THEN 'Failed' WHEN n = 5 THEN 'Timeout' ELSE 'Completed' END, 1, verdict,
        start_time - (:calls - n) * 50, end_time - (:calls - n) * 50, session_id, data, response,
