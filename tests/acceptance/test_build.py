@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import io
 import os
+import random
 import stat
 import subprocess
 import tarfile
@@ -231,6 +232,13 @@ class Workshop:
         assert len(caught.value.trace) <= 2000
         assert "\n" not in caught.value.message
         return caught.value
+
+    async def packed(self) -> None:
+        """Wait until no wheels are being packed."""
+        packing = self.builder._wheels._packing
+        if packing is not None:
+            await asyncio.wait([packing], timeout=60)
+            assert packing.done()
 
     def left_in(self, name: str) -> list[str]:
         folder = self.root / "build" / name
@@ -770,6 +778,7 @@ def rich_wheel() -> tuple[str, bytes]:
 
 async def lose(workshop: Workshop, revision: Revision) -> None:
     """The environment, uv's cache and all bytecode are gone; the server starts anew."""
+    await workshop.packed()
     await workshop.builder.close()
     for path in (revision.environment.path, workshop.root / "cache", workshop.root / "build" / "bytecode"):
         remove(path)
@@ -809,7 +818,9 @@ async def test_a_kept_wheel_that_was_changed_is_not_taken(workshop: Workshop, in
     await workshop.builder.close()
 
 
-async def test_what_a_record_claims_leads_to_no_file_outside(tmp_path: Path, workshop: Workshop, index: Index) -> None:
+async def test_what_a_record_claims_leads_to_no_file_outside(
+    tmp_path: Path, workshop: Workshop, index: Index, caplog: pytest.LogCaptureFixture
+) -> None:
     """Then nothing is kept, and the environment works all the same."""
     action = """
 import glob
@@ -819,8 +830,62 @@ open(os.path.join(site, "odd-1.0.dist-info", "RECORD"), "w").write("../../../../
     index.add(sdist("gamma", action))
     revision = await workshop.build(f"{OWN_SDK}gamma\n", url=index.url)
     assert list(revision.environment.path.glob("lib/python*/site-packages/odd-1.0.dist-info"))
-    await workshop.builder.close()
+    await workshop.packed()
     assert not list((tmp_path / "build" / "wheels").glob("*.json"))
+    assert "odd-1.0.dist-info: /etc/passwd is no file of the environment" in caplog.text
+
+
+def large_wheel() -> tuple[str, bytes]:
+    """A wheel that takes a while to pack, after all others: its name is the last."""
+    out = io.BytesIO(wheel("zz_large", "1.0")[1])
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("noise.bin", random.Random(1).randbytes(12_000_000))
+    return "zz_large-1.0-py3-none-any.whl", out.getvalue()
+
+
+async def test_packing_that_was_broken_off_is_taken_up_by_who_finds_the_environment(
+    workshop: Workshop, index: Index
+) -> None:
+    """Stopped between two wheels, and within a large one; then it is made again offline."""
+    index.add(large_wheel())
+    build, wheels = workshop.root / "build", workshop.root / "build" / "wheels"
+    request = workshop.request(f"{OWN_SDK}alpha==1.0\nzz-large\n", url=index.url)
+    first = await workshop.builder.build(request)
+    await until(lambda: bool(list(wheels.glob("*/alpha-1.0-*.whl"))))
+    await workshop.builder.close()
+    assert not processes_of(build)
+    assert workshop.left_in("staging") == []
+    assert not list(wheels.glob("*.json")) and not list(wheels.glob("*/zz_large*"))
+    (alpha,) = wheels.glob("*/alpha-1.0-*.whl")
+    before = alpha.stat().st_ino
+
+    workshop.restart()
+    assert workshop.builder.restore(request) == first
+    await lose(workshop, first)
+    assert alpha.stat().st_ino == before, "what is whole is not packed again"
+    assert [path.suffix for path in wheels.iterdir() if not path.is_dir()] == [".json"]
+    index.files.clear()
+    again = await workshop.builder.build(request, workshop.output.append)
+    assert "The environment is lost; making it again from kept wheels." in workshop.output
+    assert run(again, "import alpha, zz_large; print('well')") == "well"
+    await workshop.builder.close()
+
+
+@pytest.mark.parametrize("lost", ["list", "wheel"])
+async def test_wheels_that_are_missing_are_packed_for_a_new_function_with_the_same_lock(
+    workshop: Workshop, index: Index, lost: str
+) -> None:
+    text = f"{OWN_SDK}alpha==1.0\n"
+    await workshop.build(text, url=index.url)
+    await workshop.packed()
+    wheels = workshop.root / "build" / "wheels"
+    (gone,) = wheels.glob("*.json" if lost == "list" else "*/alpha-1.0-*.whl")
+    gone.unlink()
+    await workshop.builder.close()
+    workshop.restart()
+    await workshop.build(text, url=index.url)
+    await until(gone.exists)
+    await workshop.builder.close()
 
 
 # Clearing away
@@ -840,7 +905,7 @@ async def test_what_no_function_uses_is_cleared_away_after_a_while(workshop: Wor
     index.add(wheel("alpha", "1.0", alpha="x = 1"), wheel("delta", "1.0", delta="y = 2"))
     first = await workshop.build(f"{OWN_SDK}alpha==1.0\n", url=index.url)
     second = await workshop.build(f"{OWN_SDK}delta\n", url=index.url)
-    await workshop.builder.close()
+    await workshop.packed()
     full = kept(workshop)
     assert full == {"environments": 2, "lists": 2, "alpha": 1, "bytecode": 3}
     assert await workshop.builder.collect({first.id, second.id}, 0) == 0

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from kvern.build.staging import remove
 from tests.acceptance.api import Api, bundle
-from tests.acceptance.server import KVERN, Server
-from tests.acceptance.test_build import PASSWORD, Index, sdist, serving, wheel
+from tests.acceptance.server import KVERN, Server, until
+from tests.acceptance.test_build import PASSWORD, Index, large_wheel, sdist, serving, wheel
 
 ECHO = "def handle(data):\n    return data\n"
 
@@ -107,3 +108,28 @@ def test_the_command_line_shows_both(server: Server, api: Api, index: Index, tmp
     assert "  Ready." in deployed.stderr.splitlines()
     assert "alpha==1.0" in kvern("lock", "pump").stdout
     assert kvern("functions", "log", "pump", "--follow").stdout.splitlines()[-1] == "Ready."
+
+
+def test_a_kill_while_wheels_are_packed_costs_no_offline_rebuild_later(tmp_path: Path) -> None:
+    """Nothing of it goes on without the service; the next start takes it up where it was."""
+    index = Index(wheel("cognite_sdk", "99.0"), wheel("alpha", "1.0"), large_wheel(), password=PASSWORD)
+    wheels = tmp_path / "data" / "build" / "wheels"
+    server = Server(tmp_path, extra_env={"KVERN_BUILD_CACHE": str(tmp_path / "cache")})
+    handler = "import alpha, zz_large\n\n\ndef handle(data):\n    return data\n"
+    with serving(index), server:
+        with Api(server.environment()) as api:
+            made = api.ready(handler, files={"requirements": "alpha\nzz-large\ncognite-sdk\n"}, indexUrl=index.url)
+            until(lambda: list(wheels.glob("*/alpha-*.whl")), 30, "the first wheel is packed")
+            server.kill()
+        assert not list(wheels.glob("*.json")), "it was over before the kill"
+        until(lambda: not server.processes(), 10, "what packed them has ended")
+        server.start()
+        until(lambda: list(wheels.glob("*.json")), 60, "the wheels are packed after all")
+        assert server.stop() == 0
+    for folder in (tmp_path / "cache", *(tmp_path / "data" / "build" / "environments").iterdir()):
+        remove(folder)
+    with server, Api(server.environment()) as api:
+        until(lambda: api.get(f"/functions/{made}").json()["status"] == "Ready", 30, "it is made without the index")
+        assert api.response(api.call(made, {"a": 1})) == {"a": 1}
+        log = [entry["message"] for entry in api.get(f"/functions/{made}/build-log").json()["items"]]
+        assert "The environment is lost; making it again from kept wheels." in log

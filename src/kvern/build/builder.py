@@ -123,7 +123,7 @@ class Builder:
         self._turns = asyncio.Semaphore(parallel)
         self._interpreters = interpreters or Interpreters(environ, root / "interpreters.json")
         self._bytecode = Bytecode(root / "bytecode", self._staging, sandbox, seat)
-        self._wheels = Wheels(root / "wheels")
+        self._wheels = Wheels(root / "wheels", self._staging)
         self._building: dict[str, float] = {}
         self._environments = Environments(
             root / "environments",
@@ -203,9 +203,9 @@ class Builder:
         return await asyncio.to_thread(self._interpreters.all)
 
     async def close(self) -> None:
-        """End what waits for the next build, and finish what goes on in the background. Harmless when called twice."""
+        """End what waits for the next build, break off what goes on in the background. Harmless when called twice."""
         await self._parsers.close()
-        await asyncio.to_thread(self._wheels.close)
+        await self._wheels.close()
 
     async def collect(self, revisions: set[str], grace: float) -> int:
         """Remove what no function uses: environments, kept wheels, bytecode, revisions; how many there were.
@@ -229,6 +229,7 @@ class Builder:
             elif record is not None:
                 used.add(record["environment"])
         count += await self._environments.collect(used, before)
+        self._wheels.forget(used)
         count += await asyncio.to_thread(self._wheels.collect, used, grace)
         return count + await asyncio.to_thread(self._bytecode.collect, grace)
 

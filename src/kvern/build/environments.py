@@ -163,11 +163,17 @@ class Environments:
                 record["runtime"], record["version"], Path(record["executable"]), Path(record["prefix"])
             )
             lock = str(record["lock"])
+            built_for = record.get("built_for")
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if not interpreter.executable.exists():
             return None
-        return Environment(key, path, interpreter, lock)
+        found = Environment(key, path, interpreter, lock)
+        if built_for is None and _key(lock, interpreter, "") == key:  # made before that was noted
+            built_for = ""
+        if built_for is not None:
+            self._wheels.keep(found, str(built_for))
+        return found
 
     async def remake(
         self, key: str, lock: str, code: Path, interpreter: Interpreter, on_line: OnLine
@@ -282,7 +288,7 @@ class Environments:
         finished = Environment(key, self._folder / key, job.interpreter, lock)
         job.on_line("Installed; preparing its modules.")
         async with self._bytecode.added(job.environment, job.interpreter):
-            await asyncio.to_thread(_finish, job.environment, finished)
+            await asyncio.to_thread(_finish, job.environment, finished, built_for)
         self._wheels.keep(finished, built_for)
         return finished
 
@@ -344,7 +350,7 @@ class Environments:
         return self._salt
 
 
-def _finish(made: Path, finished: Environment) -> None:
+def _finish(made: Path, finished: Environment, built_for: str) -> None:
     """Complete an environment with its record, make it read-only and move it to its place."""
     record = made / _RECORD
     remove(record)
@@ -353,6 +359,7 @@ def _finish(made: Path, finished: Environment) -> None:
         json.dump(
             {
                 "lock": finished.lock,
+                "built_for": built_for,
                 "runtime": interpreter.runtime,
                 "version": interpreter.version,
                 "executable": str(interpreter.executable),

@@ -11,55 +11,69 @@ another one in its place, whatever a RECORD claims.
 
 from __future__ import annotations
 
-import base64
-import configparser
-import csv
-import hashlib
-import io
+import asyncio
 import json
+import logging
 import os
-import secrets
-import stat
-import threading
+import sys
 import time
-import zipfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from email.parser import HeaderParser
+from collections import deque
 from pathlib import Path
 
+from kvern.build import packing
+from kvern.build.process import run
 from kvern.build.revision import Environment
-from kvern.build.staging import remove
+from kvern.build.staging import remove, staging
 
-_NOT_OF_THE_WHEEL = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
-_MOMENT = (1980, 1, 1, 0, 0, 0)
-_RELOCATABLE = b"#!/bin/sh\n'''exec'"
+_log = logging.getLogger(__name__)
 
 
 class Wheels:
-    """Keeps wheels below one folder: `<hash>/<file name>`, and `<environment>.json`.
+    """Keeps wheels below one folder: `<hash>/<file name>`, and `<environment>.json`; while an environment's wheels are
+    being packed, `<environment>.part`. `keep`, `close` and `forget` are called on one event loop.
 
     Args:
         folder: made when missing.
+        staging_folder: for work not done yet; on the same file system.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, staging_folder: Path) -> None:
         self._folder = folder
-        # Calls go first: one thread, at the lowest priority.
-        self._thread = ThreadPoolExecutor(1, "wheels", initializer=_be_nice)
+        self._staging = staging_folder
+        self._seen: set[str] = set()
+        """Environments whose wheels are there, or about to be, or cannot be kept."""
+        self._waiting: deque[tuple[Environment, str]] = deque()
+        self._packing: asyncio.Task[None] | None = None
+        self._closed = False
 
     def keep(self, environment: Environment, built_for: str) -> None:
-        """Pack the wheels of an environment, in the background.
+        """See to it that the wheels of an environment are kept: what is missing is packed in the background.
+
+        Cheap when it was called for the same environment before. That the environment is removed meanwhile does no
+        harm.
 
         Args:
-            environment: it must stay until this is done.
+            environment: one that is finished.
             built_for: what it was built for beside its lock; empty when it is made of wheels alone.
         """
-        self._thread.submit(self._keep, environment, built_for)
+        if self._closed or environment.key in self._seen:
+            return
+        self._seen.add(environment.key)
+        self._waiting.append((environment, built_for))
+        if self._packing is None or self._packing.done():
+            self._packing = asyncio.create_task(self._pack_all(), name="pack-wheels")
 
-    def close(self) -> None:
-        """Wait until all is packed that was to be kept. Harmless when called twice."""
-        self._thread.shutdown(wait=True)
+    async def close(self) -> None:
+        """Break off the packing; who finds the environment next begins where it ended. Harmless when called twice."""
+        self._closed = True
+        self._waiting.clear()
+        if self._packing is not None:
+            self._packing.cancel()
+            await asyncio.gather(self._packing, return_exceptions=True)
+
+    def forget(self, used: set[str]) -> None:
+        """Have the wheels of environments that are not `used` looked for again when they are: they may be removed."""
+        self._seen &= used
 
     def pinned(self, key: str) -> tuple[str, str] | None:
         """Requirements that name the kept wheels of an environment with their hashes, and what it was built for.
@@ -94,117 +108,40 @@ class Wheels:
                 needed.update(digest for _, digest in json.loads(path.read_bytes())["wheels"])
             except (OSError, ValueError, KeyError, TypeError):
                 path.unlink(missing_ok=True)
+        for path in self._folder.glob("*.part"):
+            if path.stem not in used and _is_older(path, grace):
+                path.unlink(missing_ok=True)
+            else:
+                needed.update(packing.noted(path))
         count = 0
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
-            if path.suffix != ".json" and path.name not in needed and _is_older(path, grace):
+            if path.suffix not in (".json", ".part") and path.name not in needed and _is_older(path, grace):
                 remove(path)
                 count += 1
         return count
 
-    def _keep(self, environment: Environment, built_for: str) -> None:
+    async def _pack_all(self) -> None:
+        while self._waiting:
+            environment, built_for = self._waiting.popleft()
+            if await asyncio.to_thread(self.pinned, environment.key) is None:
+                await self._pack(environment, built_for)
+
+    async def _pack(self, environment: Environment, built_for: str) -> None:
+        said: deque[str] = deque(maxlen=1)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            wheels = [self._pack(environment.path, info) for info in _installed(environment.path)]
-            aside = self._folder / f".{secrets.token_hex(8)}"
-            aside.write_text(json.dumps({"wheels": wheels, "built_for": built_for}))
-            aside.rename(self._folder / f"{environment.key}.json")
-        except (OSError, ValueError, KeyError):
-            # Then it is made again from the index: what a RECORD says cannot be packed, or the disk is full.
-            return
-
-    def _pack(self, environment: Path, info: Path) -> tuple[str, str]:
-        """The file name and the hash of the wheel packed from the distribution `info`."""
-        site = info.parent
-        aside = self._folder / f".{secrets.token_hex(8)}"
-        try:
-            with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as wheel:
-                lines: list[str] = []
-                for name, path in sorted(_contents(environment, site, info)):
-                    content = path.read_bytes()
-                    if name.partition("/")[0].endswith(".data"):
-                        content = _without_interpreter(content)
-                    entry = zipfile.ZipInfo(name, _MOMENT)
-                    entry.external_attr = (stat.S_IFREG | (0o755 if os.access(path, os.X_OK) else 0o644)) << 16
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                    wheel.writestr(entry, content)
-                    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-                    lines.append(_row(name, f"sha256={digest}", str(len(content))))
-                lines.append(_row(f"{info.name}/RECORD", "", ""))
-                wheel.writestr(zipfile.ZipInfo(f"{info.name}/RECORD", _MOMENT), "".join(lines))
-            with aside.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
-            name = f"{info.name.removesuffix('.dist-info')}-{_tag(info)}.whl"
-            (self._folder / digest).mkdir(exist_ok=True)
-            aside.rename(self._folder / digest / name)
-            return name, digest
-        finally:
-            aside.unlink(missing_ok=True)
-
-
-def _installed(environment: Path) -> Iterator[Path]:
-    for site in sorted(environment.glob("lib*/python*/site-packages")):
-        if site.resolve() == site:
-            yield from sorted(site.glob("*.dist-info"))
-
-
-def _contents(environment: Path, site: Path, info: Path) -> Iterator[tuple[str, Path]]:
-    """Each file of a distribution: its name in the wheel, and where it lies.
-
-    Raises:
-        ValueError: the RECORD names what is no plain file of the environment.
-    """
-    made = _made_scripts(info)
-    data = f"{info.name.removesuffix('.dist-info')}.data"
-    with (info / "RECORD").open(newline="") as file:
-        rows = [row[0] for row in csv.reader(file) if row]
-    for name in rows:
-        path = Path(os.path.normpath(site / name))
-        if path.suffix == ".pyc" or (path.parent == info and path.name in _NOT_OF_THE_WHEEL):
-            continue
-        if not path.is_relative_to(environment) or path.resolve() != path or not path.is_file():
-            raise ValueError(f"{name} is no file of the environment")
-        if path.is_relative_to(site):
-            yield path.relative_to(site).as_posix(), path
-        elif path.parent != environment / "bin":
-            yield f"{data}/data/{path.relative_to(environment).as_posix()}", path
-        elif path.name not in made:
-            yield f"{data}/scripts/{path.name}", path
-
-
-def _made_scripts(info: Path) -> set[str]:
-    """The scripts that an installer makes itself, from entry points."""
-    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
-    try:
-        parser.read_string((info / "entry_points.txt").read_text())
-    except (OSError, configparser.Error, UnicodeDecodeError):
-        return set()
-    return {
-        name for kind in ("console_scripts", "gui_scripts") if parser.has_section(kind) for name in parser.options(kind)
-    }
-
-
-def _without_interpreter(content: bytes) -> bytes:
-    """A script as wheels have it: its first line says `#!python`, in place of what the installer has put there."""
-    if content.startswith(_RELOCATABLE):
-        return b"#!python\n" + content.split(b"\n", 3)[-1]
-    line, newline, rest = content.partition(b"\n")
-    return b"#!python" + newline + rest if line.startswith(b"#!") and b"python" in line else content
-
-
-def _tag(info: Path) -> str:
-    tags = HeaderParser().parsestr((info / "WHEEL").read_text()).get_all("Tag", [])
-    parts = [tag.strip().split("-") for tag in tags]
-    if not parts or any(len(part) != 3 for part in parts):
-        raise ValueError(f"{info.name} has no tags")
-    return "-".join(".".join(dict.fromkeys(column)) for column in zip(*parts, strict=True))
-
-
-def _row(*fields: str) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(fields)
-    return out.getvalue()
+            async with staging(self._staging) as work:
+                places = [environment.path, self._folder, work]
+                command = [sys.executable, "-I", "-S", packing.__file__, *map(str, places)]
+                command += [environment.key, built_for, str(os.getpid())]
+                status = await run(command, {"LANG": "C.UTF-8"}, said.append)
+        except OSError as error:
+            status = 1
+            said.append(str(error))
+        if status != 0 and environment.path.exists():
+            # Then it is made again from the index.
+            reason = said[0] if said else f"packing them ended with status {status}"
+            _log.warning("the wheels of environment %s are not kept: %s", environment.key, reason)
 
 
 def _is_older(path: Path, seconds: float) -> bool:
@@ -212,7 +149,3 @@ def _is_older(path: Path, seconds: float) -> bool:
         return time.time() - path.stat().st_mtime >= seconds
     except OSError:
         return False
-
-
-def _be_nice() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

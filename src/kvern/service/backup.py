@@ -207,7 +207,7 @@ class _Links:
 
     def packages(self, revisions: list[str]) -> list[bool]:
         """For each of these revisions, whether all wheels are among the links that its environment is made of."""
-        wheels = Wheels(self._folder / "build" / "wheels")
+        wheels = Wheels(self._folder / "build" / "wheels", self._folder / "build" / "staging")
         environments = [self._environment(revision) for revision in revisions]
         whole = {environment: wheels.pinned(environment) is not None for environment in set(environments)}
         return [whole[environment] for environment in environments]
