@@ -839,7 +839,7 @@ def large_wheel() -> tuple[str, bytes]:
     """A wheel that takes a while to pack, after all others: its name is the last."""
     out = io.BytesIO(wheel("zz_large", "1.0")[1])
     with zipfile.ZipFile(out, "a") as archive:
-        archive.writestr("noise.bin", random.Random(1).randbytes(12_000_000))
+        archive.writestr("noise.bin", random.Random(1).randbytes(4_000_000))
     return "zz_large-1.0-py3-none-any.whl", out.getvalue()
 
 
