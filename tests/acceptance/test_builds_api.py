@@ -12,7 +12,7 @@ import pytest
 from kvern.build.staging import remove
 from tests.acceptance.api import Api, bundle
 from tests.acceptance.server import KVERN, Server, until
-from tests.acceptance.test_build import PASSWORD, Index, large_wheel, sdist, serving, wheel
+from tests.acceptance.test_build import PASSWORD, Index, frozen, large_wheel, sdist, serving, wheel
 
 ECHO = "def handle(data):\n    return data\n"
 
@@ -118,8 +118,10 @@ def test_a_kill_while_wheels_are_packed_costs_no_offline_rebuild_later(tmp_path:
     handler = "import alpha, zz_large\n\n\ndef handle(data):\n    return data\n"
     with serving(index), server:
         with Api(server.environment()) as api:
-            made = api.ready(handler, files={"requirements": "alpha\nzz-large\ncognite-sdk\n"}, indexUrl=index.url)
-            until(lambda: list(wheels.glob("*/alpha-*.whl")), 30, "the first wheel is packed")
+            content = bundle(handler=handler, requirements="alpha\nzz-large\ncognite-sdk\n")
+            made = api.create(content, indexUrl=index.url)["id"]
+            until(lambda: frozen(tmp_path / "data" / "build"), 60, "the wheels are being packed")
+            until(lambda: api.get(f"/functions/{made}").json()["status"] == "Ready", 60, "the function is Ready")
             server.kill()
         assert not list(wheels.glob("*.json")), "it was over before the kill"
         until(lambda: not server.processes(), 10, "what packed them has ended")
