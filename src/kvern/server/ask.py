@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
@@ -21,6 +22,13 @@ _GREATEST_ID = 2**53 - 1
 _PROMISE = "_promise"
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9._\-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+
+
+@lru_cache(256)
+def _waited(preferences: str) -> float | None:
+    """The wait that a header states; clients state the same again and again."""
+    found = _WAIT.search(preferences)
+    return min(float(found[1]), WAIT_MOST) if found else None
 
 
 @dataclass(slots=True)
@@ -91,9 +99,9 @@ class Ask(Generic[T]):
     def wait(self) -> float:
         """Seconds of `Prefer: wait=N` (RFC 7240), at most `WAIT_MOST`; 0 when the client states none."""
         for value in self.request.headers.getlist("prefer"):
-            found = _WAIT.search(value)
-            if found:
-                return min(float(found[1]), WAIT_MOST)
+            seconds = _waited(value)
+            if seconds is not None:
+                return seconds
         return 0.0
 
     def prefers(self, preference: str) -> bool:

@@ -13,10 +13,11 @@ the client went away               | no answer   | nothing
 from __future__ import annotations
 
 import logging
+import os
+import random
 import re
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -32,6 +33,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kvern.server import unserved
 from kvern.server.ask import Answer, Ask
 from kvern.server.bodies import decode, read_body
+from kvern.server.heads import Incoming
+from kvern.server.http import WHOLE, Whole
 from kvern.server.log import access
 from kvern.server.short_way import Endpoint, ShortWay, number
 from kvern.server.upstream import METHODS, Upstream
@@ -58,6 +61,17 @@ _CONVERTOR = re.compile(r":\w+}")
 
 ROUTE = "kvern.route"
 """In the scope: which row of the table answers, for metrics and the access log."""
+
+_STATUS = "kvern.status"
+"""In the scope: how the request was answered."""
+
+_BODY = "kvern.body"
+"""In the scope: the body, once it was read."""
+
+_PLAIN = re.compile(r"[ -~]*")
+
+_random = random.Random(os.urandom(32))  # noqa: S311 - for request ids, which prove nothing
+"""Unlike `secrets`, it asks the kernel once and not for each."""
 
 PROBES = frozenset({"/health", "/ready", "/metrics"})
 """Asked every few seconds by those who watch; no traces are made of them."""
@@ -139,22 +153,23 @@ def _endpoint(service: Service, row: Route) -> Endpoint:
     public_url = service.settings.public_url
     route = _CONVERTOR.sub("}", row.path.removeprefix("/") if row.path.startswith("//") else row.path or "/")
 
+    async def handle(request: Request) -> ASGIApp:
+        identity = principal = None
+        if row.capability is not None:
+            identity, principal = await _guard(service, request, row.capability)
+        body = None
+        if decoder is not None:
+            raw = request.scope.get(_BODY)
+            if raw is None:
+                raw = request.scope[_BODY] = await read_body(request, most)
+            body = decode(request, raw, decoder)
+        return _response(await row.handler(Ask(request, principal, body, public_url, identity)))
+
     async def endpoint(request: Request) -> ASGIApp:
         request.scope[ROUTE] = route
-        raw: bytes | None = None
-
-        async def handle() -> ASGIApp:
-            nonlocal raw
-            identity = principal = None
-            if row.capability is not None:
-                identity, principal = await _guard(service, request, row.capability)
-            body = None
-            if decoder is not None:
-                raw = await read_body(request, most) if raw is None else raw
-                body = decode(request, raw, decoder)
-            return _response(await row.handler(Ask(request, principal, body, public_url, identity)))
-
-        return await _with_news(service, handle) if row.capability is not None else await handle()
+        if row.capability is not None and service.servers.shared:
+            return await _with_news(service, request, handle)
+        return await handle(request)
 
     return endpoint
 
@@ -162,24 +177,24 @@ def _endpoint(service: Service, row: Route) -> Endpoint:
 def _response(answer: Any) -> ASGIApp:
     if isinstance(answer, Answer):
         content = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
-        return _Json(content, answer.status, answer.headers)
+        return Json(content, answer.status, answer.headers)
     return answer
 
 
-async def _with_news(service: Service, handle: Callable[[], Awaitable[ASGIApp]]) -> ASGIApp:
+async def _with_news(service: Service, request: Request, handle: Endpoint) -> ASGIApp:
     """Handle again what was refused for a reason that another server has done away with: the function is there by now,
     the client too, the name is free. What is refused has changed nothing.
     """
     before = service.changes.taken_up
     try:
-        return await handle()
+        return await handle(request)
     except ApiError as error:
-        if not service.servers.shared or error.code not in _PERHAPS_OLD:
+        if error.code not in _PERHAPS_OLD:
             raise
         await service.changes.catch_up()
         if service.changes.taken_up == before:
             raise
-    return await handle()
+    return await handle(request)
 
 
 async def _guard(service: Service, request: Request, capability: tuple[str, ...]) -> tuple[Identity, Principal | None]:
@@ -203,21 +218,31 @@ async def _guard(service: Service, request: Request, capability: tuple[str, ...]
     return identity, principal
 
 
-class _Json:
+class Json:
     """An answer of JSON."""
 
-    __slots__ = ("_content", "_headers", "_status")
+    __slots__ = ("_content", "_headers", "status")
 
     def __init__(self, content: bytes, status: int, headers: Mapping[str, str]) -> None:
         self._content = content
-        self._status = status
-        self._headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
-        for name, value in headers.items():
-            self._headers.append((name.encode("latin-1"), value.encode("latin-1")))
+        self.status = status
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
+        headers = [(b"content-length", b"%d" % len(self._content)), (b"content-type", b"application/json")]
+        for name, value in self._headers.items():
+            headers.append((name.encode("latin-1"), value.encode("latin-1")))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self._content})
+
+    def at_once(self, whole: Whole, request_id: str) -> bool:
+        """Send all of it in one write; False when it has to go the ordinary way."""
+        head = f"content-length: {len(self._content)}\r\ncontent-type: application/json\r\n"
+        for name, value in self._headers.items():
+            if not _PLAIN.fullmatch(value):  # such as the end of a line, which uvicorn refuses
+                return False
+            head += f"{name}: {value}\r\n"
+        return whole(self.status, f"{head}x-request-id: {request_id}\r\n\r\n".encode("latin-1"), self._content)
 
 
 class _Envelope:
@@ -236,7 +261,7 @@ class _Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
+        request_id = f"{_random.getrandbits(64):016x}"
         tracer = self._observer.tracer
         with bound(request_id=request_id):
             if tracer is None or scope["path"] in PROBES:
@@ -245,57 +270,61 @@ class _Envelope:
                 await self._trace(tracer, scope, receive, send, request_id)
 
     async def _trace(self, tracer: Tracer, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        status = CLIENT_LEFT
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         with tracer.request(scope["method"], scope["headers"], request_id) as answered:
             try:
-                await self._answer(scope, receive, noting, request_id)
+                await self._answer(scope, receive, send, request_id)
             finally:
-                answered(scope.get(ROUTE, "none"), _told(scope), status)
+                answered(scope.get(ROUTE, "none"), _told(scope), scope[_STATUS])
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         # With an application in the scope, Starlette raises for unknown routes, in place of a plain-text answer.
         scope["app"] = self
-        began = False
-        status = CLIENT_LEFT
+        scope[_STATUS] = CLIENT_LEFT
         came = time.perf_counter()
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal began, status
-            if message["type"] == "http.response.start":
-                began = True
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        self._metrics.requests.inc()
+        self._metrics.answering += 1
+        noting = _Noting(scope, send, request_id)
         try:
             endpoint = self._short.find(scope)
             if endpoint is None:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, noting)
             else:
-                answer = await endpoint(Request(scope, receive))
-                await answer(scope, receive, send_with_id)
+                answer = await endpoint(Incoming(scope, receive))
+                whole: Whole | None = scope.get(WHOLE)
+                if whole is not None and isinstance(answer, Json) and answer.at_once(whole, request_id):
+                    scope[_STATUS] = answer.status
+                else:
+                    await answer(scope, receive, noting)
         except ClientDisconnect:
             return
         except Exception as error:
             answer = _refusal(scope, error, request_id)
-            if began:  # too late for an envelope: break the connection, so that nobody takes half for whole
-                raise
-            await answer(scope, receive, send_with_id)
+            if scope[_STATUS] != CLIENT_LEFT:  # too late for an envelope: break the connection, so that nobody takes
+                raise  # half for whole
+            await answer(scope, receive, noting)
         finally:
-            self._metrics.requests.dec()
-            route, took = scope.get(ROUTE, "none"), time.perf_counter() - came
+            self._metrics.answering -= 1
+            route, took, status = scope.get(ROUTE, "none"), time.perf_counter() - came, scope[_STATUS]
             self._metrics.answered(scope["method"], route, status, took)
             if self._access_log:
                 client = scope.get("client")
                 access(scope["method"], _told(scope), route, status, took, client[0] if client else None)
+
+
+class _Noting:
+    """Sends messages on: with the request's id, and taking note of the status."""
+
+    __slots__ = ("_request_id", "_scope", "_send")
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope = scope
+        self._send = send
+        self._request_id = request_id
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._scope[_STATUS] = message["status"]
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id.encode())]
+        await self._send(message)
 
 
 def _told(scope: dict[str, Any] | Scope) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ from kvern.host.terms import Terms
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import SandboxUnavailableError, choose
 from kvern.server.app import build_app
+from kvern.server.http import HttpProtocol
 from kvern.server.log import configure
 from kvern.server.metrics import everything
 from kvern.service.clock import RealClock
@@ -46,6 +48,9 @@ _CLOSE_SECONDS = 5
 
 _SPARE_PARSER = 600.0
 """Seconds for which a started parser, and a started box, wait for the next deploy; each takes some 10 MB."""
+
+_COLLECT_AFTER = 10_000
+"""New objects after which cycles are looked for among them."""
 
 _BUILD_PIDS = 1024
 """Processes and threads of one build from source."""
@@ -134,6 +139,7 @@ async def _serve(
         try:
             await service.begin(url)
             _banner(settings, projects, url, aside, sandbox, reason, store.name)
+            _spare_the_collector()
             told = asyncio.ensure_future(told_to_stop.wait())
             await asyncio.wait((told, serving), return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
@@ -149,6 +155,15 @@ async def _serve(
     finally:
         store.stop()
     _log.info("stopped")
+
+
+def _spare_the_collector() -> None:
+    """What is here now stays: the collector of cycles need not walk through it again and again, nor after so few new
+    objects as is Python's default, which some ten calls at a time make.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 10, 10)
 
 
 def open_store(settings: Settings) -> Store:
@@ -199,7 +214,7 @@ def _server(app: ASGIApp) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=HttpProtocol,
             lifespan="off",
             access_log=False,
             log_config=None,

@@ -12,9 +12,7 @@ from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     Metric,
     ProcessCollector,
     disable_created_metrics,
@@ -22,7 +20,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 import kvern
-from kvern.engine import Outcome
+from kvern.engine import Outcome, Verdict
+from kvern.service.tallies import Count, Counter, Histogram, Spread
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -42,9 +41,9 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._readings: list[Callable[[], None]] = []
-        self._ends: dict[tuple[str, str, str], Counter] = {}
-        self._of_project: dict[str, tuple[Counter, Counter, Histogram, Histogram]] = {}
-        self._routes: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._ends: dict[tuple[str, str, Verdict], Count] = {}
+        self._of_project: dict[str, tuple[Count, Count, Spread, Spread]] = {}
+        self._routes: dict[tuple[str, str, int], tuple[Count, Spread]] = {}
         ProcessCollector(registry=self.registry)
         info = self._gauge("info", "The running version; the value is 1.", "version")
         info.labels(kvern.__version__).set(1)
@@ -86,7 +85,9 @@ class Metrics:
         self._request_seconds = self._histogram(
             "http_request_seconds", "From a request until its answer was sent.", _LONG, "method", "route"
         )
-        self.requests = self._gauge("http_requests_running", "Requests that are being answered.")
+        self._answering = self._gauge("http_requests_running", "Requests that are being answered.")
+        self.answering = 0
+        """Requests that are being answered."""
 
         self._forgotten = self._counter("retention_forgotten", "Rows that retention deleted.", "what")
         self._forget_seconds = self._histogram("retention_step_seconds", "How long one of its steps took.", _SHORT)
@@ -94,15 +95,15 @@ class Metrics:
         self.disk_free = self._gauge("disk_free_bytes", "Free on the disk of the data folder.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"kvern_{name}", text, labels, registry=self.registry)
+        return Counter(f"kvern_{name}", text, labels, self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"kvern_{name}", text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
-        return Histogram(f"kvern_{name}", text, labels, buckets=tuple(buckets), registry=self.registry)
+        return Histogram(f"kvern_{name}", text, tuple(buckets), labels, self.registry)
 
-    def _project(self, project: str) -> tuple[Counter, Counter, Histogram, Histogram]:
+    def _project(self, project: str) -> tuple[Count, Count, Spread, Spread]:
         found = self._of_project.get(project)
         if found is None:
             every = (self._accepted, self._cold, self._queue, self._run)
@@ -119,10 +120,10 @@ class Metrics:
 
     def call_ended(self, project: str, status: str, outcome: Outcome) -> None:
         """A call's one end."""
-        key = (project, status, outcome.verdict.value)
+        key = (project, status, outcome.verdict)
         ended = self._ends.get(key)
         if ended is None:
-            ended = self._ends[key] = self._ended.labels(*key)
+            ended = self._ends[key] = self._ended.labels(project, status, outcome.verdict.value)
         ended.inc()
         _, cold, queue, run = self._project(project)
         queue.observe(outcome.queue_seconds)
@@ -133,20 +134,20 @@ class Metrics:
 
     def build_ended(self, status: str, seconds: float) -> None:
         self._builds.labels(status).inc()
-        self._build_seconds.observe(seconds)
+        self._build_seconds.labels().observe(seconds)
 
     def tick(self, project: str, outcome: str, lag: float | None = None) -> None:
         """A due time that ended; `lag` in seconds when it made a call."""
         self._ticks.labels(project, outcome).inc()
         if lag is not None:
-            self._lag.observe(max(lag, 0.0))
+            self._lag.labels().observe(max(lag, 0.0))
 
     def journal(self, entries: int, seconds: float, faults: int) -> None:
         """A group that the journal is done with."""
-        self._group.observe(entries)
-        self._commit.observe(seconds)
+        self._group.labels().observe(entries)
+        self._commit.labels().observe(seconds)
         if faults:
-            self._faults.inc(faults)
+            self._faults.labels().inc(faults)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """An answer that was sent."""
@@ -165,7 +166,7 @@ class Metrics:
     def forgotten(self, what: str, rows: int, seconds: float) -> None:
         """A step of retention."""
         self._forgotten.labels(what).inc(rows)
-        self._forget_seconds.observe(seconds)
+        self._forget_seconds.labels().observe(seconds)
 
     def reading(self, read: Callable[[], None]) -> None:
         """Have `read` set gauges whenever somebody asks."""
@@ -173,6 +174,7 @@ class Metrics:
 
     def read(self) -> None:
         """Bring the gauges up to date."""
+        self._answering.set(self.answering)
         for read in self._readings:
             read()
 
