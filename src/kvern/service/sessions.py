@@ -13,38 +13,28 @@ made inside a function  | the same; it can make no further one             | als
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Literal, TypeAlias, cast
 
-import msgspec
 from sqlalchemy import Connection
 
-from kvern.service.authority import Assertion
 from kvern.service.capabilities import common
 from kvern.service.clients import Clients, Credentials
 from kvern.service.clock import Clock
 from kvern.service.groups import Grant, Groups
-from kvern.service.identity import BUILTIN, Principal
+from kvern.service.identity import Principal
+from kvern.service.live_sessions import NONCE_MS, ONESHOT, LiveSessions, is_over, is_unbound, nonce_hash
+from kvern.service.new_sessions import SESSION_MS, NewSessions
 from kvern.service.oidc_http import UnreachableIssuerError
 from kvern.service.oidc_sessions import OidcSessions, Proof
 from kvern.service.oidc_tokens import RefusedError
 from kvern.store import Store, sessions
-from kvern.store.sessions import SessionRecord
+from kvern.store.sessions import SessionRecord, claims_of, claims_text
 from kvern.store.vault import Vault
 from kvern.wire import sessions as wire
-from kvern.wire.errors import InvalidError, UnauthenticatedError, UnknownItemsError
-
-NONCE_MS = 60_000
-"""How long a nonce can be bound (contract 6.2)."""
-
-SESSION_MS = 3_600_000
-"""How long a session that is not refreshed can act."""
-
-_ONESHOT = "ONESHOT_TOKEN_EXCHANGE"
+from kvern.wire.errors import InvalidError, UnknownItemsError
 
 _ENDED = {
     "REVOKED": "The session was revoked",
@@ -75,59 +65,45 @@ class Sessions:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._clients = clients
         self._groups = groups
         self._vault = vault
         self._foreign = foreign
         self._changed = changed
-        self._alive: dict[int, SessionRecord] = {}
-        self._by_nonce: dict[str, SessionRecord] = {}
+        self._live = LiveSessions(clock)
+        self._new = NewSessions(store, clock, clients, groups, foreign, self._live)
 
     async def start(self) -> None:
         """Load what can act. Clients and groups are loaded already."""
         for record in await self._store.read(sessions.alive):
-            self._hold(record)
+            self._live.hold(record)
         self.review()
 
     async def reload(self, ids: set[str] | None) -> None:
         """Read anew those that are held here, or all that can act: another server changed them."""
         if ids is None:
-            held, rows = set(self._alive), await self._store.read(sessions.alive)
+            held, rows = self._live.ids(), await self._store.read(sessions.alive)
         else:
-            held = self._alive.keys() & {int(number) for number in ids}
+            held = self._live.ids() & {int(number) for number in ids}
             rows = await self._store.read(lambda connection: sessions.some_alive(connection, list(held)))
         for record in rows:
-            self._take_over(record)
+            self._live.hold(record)
         for number in held - {record.id for record in rows}:
-            gone = self._alive.pop(number, None)
-            if gone is not None and gone.nonce_hash is not None:
-                self._by_nonce.pop(gone.nonce_hash, None)
+            self._live.drop(number)
             self._foreign.drop(number)
         self._changed()
 
-    def _take_over(self, record: SessionRecord) -> None:
-        old = self._alive.get(record.id)
-        if old is not None and old.nonce_hash is not None:
-            self._by_nonce.pop(old.nonce_hash, None)
-        self._hold(record)
-
     async def look_for(self, session_id: int) -> None:
         """Read a session that is not held here: another server may have made it."""
-        if self._store.shared and session_id not in self._alive:
+        if self._store.shared and session_id not in self._live:
             for record in await self._store.read(lambda connection: sessions.some_alive(connection, [session_id])):
-                self._hold(record)
+                self._live.hold(record)
 
     async def look_for_nonce(self, nonce: str) -> None:
         """Read the session that waits for a nonce, when it is not held here: another server may have made it."""
-        if self._store.shared and _hash(nonce) not in self._by_nonce:
-            record = await self._store.read(lambda connection: sessions.by_nonce(connection, _hash(nonce)))
+        if self._store.shared and not self._live.awaits(nonce):
+            record = await self._store.read(lambda connection: sessions.by_nonce(connection, nonce_hash(nonce)))
             if record is not None:
-                self._take_over(record)
-
-    def _hold(self, record: SessionRecord) -> None:
-        self._alive[record.id] = record
-        if record.status == "READY" and record.nonce_hash is not None:
-            self._by_nonce[record.nonce_hash] = record
+                self._live.hold(record)
 
     async def create(self, principal: Principal, wanted: wire.SessionWrite) -> wire.CreatedSession:
         """A session that waits to be bound by its nonce.
@@ -137,11 +113,11 @@ class Sessions:
                 inside a function asks for one more.
         """
         if wanted.client_id is not None and wanted.client_secret is not None:
-            record, proof = await self._of_client(principal, Credentials(wanted.client_id, wanted.client_secret))
+            record, proof = await self._new.of_client(principal, Credentials(wanted.client_id, wanted.client_secret))
         else:
-            record, proof = await self._of_caller(principal, oneshot=bool(wanted.oneshot_token_exchange))
+            record, proof = await self._new.of_caller(principal, oneshot=bool(wanted.oneshot_token_exchange))
         nonce = secrets.token_urlsafe(24)
-        record.nonce_hash = _hash(nonce)
+        record.nonce_hash = nonce_hash(nonce)
         try:
             if proof is None:
                 await self._store.write(sessions.OPEN, sessions.values(record))
@@ -150,7 +126,7 @@ class Sessions:
         except BaseException:
             self._foreign.drop(record.id)
             raise
-        self._hold(record)
+        self._live.hold(record)
         return wire.CreatedSession(
             id=record.id,
             type=cast(wire.Type, record.type),
@@ -164,98 +140,13 @@ class Sessions:
         record.vault, record.vault_key = self._vault.seal(proof)
         return record
 
-    async def _of_client(self, who: Principal, given: Credentials) -> tuple[SessionRecord, Proof | None]:
-        issuer = self._foreign.issuer_for(who)
-        proof = None
-        if issuer is None or self._clients.get(given.client_id) is not None:
-            try:
-                client = self._clients.authenticate(given)
-            except UnauthenticatedError as error:
-                raise InvalidError(_NOT_GOOD) from error
-            if client.project != who.project:
-                raise InvalidError(_NOT_GOOD)
-            assertion = Assertion(BUILTIN, client.client_id, 0)
-        else:
-            granted = await self._foreign.try_client(who.project, issuer, given)
-            assertion = granted.assertion
-            proof = Proof(client_id=given.client_id, client_secret=given.client_secret)
-        grant = self._groups.grant(who.project, assertion.issuer, assertion.subject, assertion.claims)
-        if grant is None:
-            raise InvalidError(f"The session cannot be created: {given.client_id} has no access to {who.project}")
-        record = self._new(who.project, "CLIENT_CREDENTIALS", assertion.subject, grant.capabilities)
-        record.issuer, record.claims, record.client_id = assertion.issuer, _text(assertion.claims), given.client_id
-        if assertion.token is not None:
-            self._foreign.hold(record.id, assertion.token, assertion.expires)
-        return record, proof
-
-    async def _of_caller(self, who: Principal, *, oneshot: bool) -> tuple[SessionRecord, Proof | None]:
-        record = self._for(who, oneshot=oneshot)
-        if record.type == _ONESHOT or who.session_id is not None:
-            return record, None
-        try:
-            granted = await self._foreign.try_exchange(who)
-            if granted is None:
-                return record, None
-            if granted.assertion.subject != who.subject:
-                raise InvalidError(
-                    "The session cannot be created: the issuer exchanged the token for another subject's"
-                )
-        except BaseException:
-            self._foreign.drop(record.id)
-            raise
-        self._foreign.hold(record.id, granted.access_token, granted.assertion.expires)
-        return record, None if granted.refresh_token is None else Proof(refresh_token=granted.refresh_token)
-
-    def _for(self, who: Principal, *, oneshot: bool) -> SessionRecord:
-        """A session as its caller: one that is made from a one-shot session lives no longer than that."""
-        parent = None
-        if who.session_id is not None:
-            parent = self._alive.get(who.session_id)
-            if parent is None or parent.parent_id is not None:
-                raise InvalidError(
-                    "The session cannot be created: the one that asks was itself made inside a function, "
-                    "and that goes one level deep only"
-                )
-            oneshot = oneshot or parent.type == _ONESHOT
-        kind = _ONESHOT if oneshot else "TOKEN_EXCHANGE"
-        record = self._new(who.project, kind, who.subject, who.capabilities)
-        record.issuer, record.claims = who.issuer, _text(who.claims)
-        if parent is not None:
-            record.parent_id = parent.id
-            if parent.type == _ONESHOT:
-                record.expiration_time = min(record.expiration_time, parent.expiration_time)
-        elif who.token is not None:
-            self._foreign.hold(record.id, who.token, who.expires)
-            if oneshot:
-                record.expiration_time = min(record.expiration_time, who.expires)
-        return record
-
-    def _new(self, project: str, kind: str, subject: str, capabilities: str) -> SessionRecord:
-        now = self._clock.now()
-        return SessionRecord(
-            id=self._store.next_id(),
-            project=project,
-            type=kind,
-            status="READY",
-            subject=subject,
-            capabilities=capabilities,
-            creation_time=now,
-            expiration_time=now + SESSION_MS,
-        )
-
     def bind(self, project: str, nonce: str) -> tuple[SessionRecord, Awaitable[None]]:
         """Take a nonce, once; the session, and the write that makes it lasting (started, to be awaited).
 
         Raises:
             InvalidError: the nonce is unknown, used, or older than a minute.
         """
-        record = self._by_nonce.get(_hash(nonce))
-        if record is None or record.project != project or record.status != "READY":
-            raise InvalidError("Failed to bind session: the nonce is unknown or was used before; create a new session")
-        del self._by_nonce[_hash(nonce)]
-        if self._clock.now() - record.creation_time > NONCE_MS:
-            raise InvalidError("Failed to bind session: the nonce is older than one minute; create a new session")
-        record.status, record.nonce_hash = "ACTIVE", None
+        record = self._live.bind(project, nonce)
         if self._store.shared:
             return record, self._bind_alone(record)
         return record, self._save_status(record)
@@ -278,19 +169,14 @@ class Sessions:
         Raises:
             InvalidError: the caller is a session that was itself made inside a function.
         """
-        record = self._for(principal, oneshot=oneshot)
+        record = self._new.as_caller(principal, oneshot=oneshot)
         record.status = "ACTIVE"
-        self._alive[record.id] = record
+        self._live.hold(record)
         return record, self._store.write(sessions.OPEN, sessions.values(record))
 
     def get(self, session_id: int) -> SessionRecord | None:
         """A session that can act now, or None: it ended, was revoked, or was one-shot and is too old."""
-        record = self._alive.get(session_id)
-        if record is None or record.status != "ACTIVE":
-            return None
-        if record.type == _ONESHOT and record.expiration_time <= self._clock.now():
-            return None
-        return record
+        return self._live.acting(session_id)
 
     def is_alive(self, session_id: int) -> bool:
         return self.get(session_id) is not None
@@ -312,28 +198,28 @@ class Sessions:
             session_id=session_id,
             issuer=record.issuer,
             groups=grant.groups,
-            claims=_claims(record),
+            claims=claims_of(record),
         )
 
     def _grant(self, record: SessionRecord) -> Grant | None:
-        return self._groups.grant(record.project, record.issuer, record.subject, _claims(record))
+        return self._groups.grant(record.project, record.issuer, record.subject, claims_of(record))
 
     def review(self) -> None:
         """End the sessions whose subjects may do nothing any more: clients or groups are not what they were."""
-        for record in list(self._alive.values()):
+        for record in self._live:
             if self._grant(record) is None:
                 _ = self.end(record.id, "ACCESS_LOST")
 
     def needs_refresh(self, session_id: int) -> bool:
         """Whether a call has to wait for `refusal` before it begins: the issuer has to be asked, or it cannot act."""
-        record = self._alive.get(session_id)
+        record = self._live.get(session_id)
         if record is None or record.status != "ACTIVE":
             return True
         return record.vault is not None and not self._foreign.is_fresh(session_id)
 
     async def refusal(self, session_id: int) -> str | None:
         """Why a call must not begin in a session, if so; asks the session's issuer when it is time to."""
-        record = self._alive.get(session_id)
+        record = self._live.get(session_id)
         if record is None or record.status != "ACTIVE":
             status = await self._store.read(lambda connection: sessions.status(connection, session_id))
             return _ENDED.get(status or "")
@@ -353,7 +239,7 @@ class Sessions:
             await self.end(session_id, "ACCESS_LOST")
             return f"{_ENDED['ACCESS_LOST']} ({record.issuer} speaks of another subject)"
         await self._take(record, granted.assertion.claims, proof, granted.refresh_token)
-        return None if session_id in self._alive else _ENDED["ACCESS_LOST"]
+        return None if session_id in self._live else _ENDED["ACCESS_LOST"]
 
     async def _take(
         self, record: SessionRecord, claims: tuple[str, ...], proof: Proof, refresh_token: str | None
@@ -364,9 +250,10 @@ class Sessions:
                 lambda connection: self._reseal(connection, record.id, Proof(refresh_token=refresh_token))
             )
             record.vault, record.vault_key = sealed
-        if _text(claims) != record.claims:
-            await self._store.write(sessions.SET_CLAIMS, {"session": record.id, "to_claims": _text(claims)})
-            record.claims = _text(claims)
+        text = claims_text(claims)
+        if text != record.claims:
+            await self._store.write(sessions.SET_CLAIMS, {"session": record.id, "to_claims": text})
+            record.claims = text
             self._changed()
 
     def _reseal(self, connection: Connection, session_id: int, proof: Proof) -> tuple[bytes, bytes]:
@@ -378,7 +265,7 @@ class Sessions:
         """The foreign issuer's token that stands behind a session; None when there is none, or none any more."""
         if self.get(session_id) is None or await self.refusal(session_id) is not None:
             return None
-        record = self._alive.get(session_id)
+        record = self._live.get(session_id)
         found = self._foreign.token(session_id)
         if found is None and record is not None and record.parent_id is not None:
             return await self.issuer_token(record.parent_id)
@@ -391,7 +278,7 @@ class Sessions:
 
     def end(self, session_id: int, status: _EndStatus) -> Awaitable[None]:
         """Stop a session from acting, at once; the write that makes it lasting (started, to be awaited)."""
-        record = self._alive.pop(session_id, None) or SessionRecord(
+        record = self._live.drop(session_id) or SessionRecord(
             id=session_id,
             project="",
             type="",
@@ -401,8 +288,6 @@ class Sessions:
             creation_time=0,
             expiration_time=0,
         )
-        if record.nonce_hash is not None:
-            self._by_nonce.pop(record.nonce_hash, None)
         record.status, record.nonce_hash = status, None
         self._foreign.drop(session_id)
         if record.vault is not None:
@@ -424,7 +309,7 @@ class Sessions:
             if record.status in ("READY", "ACTIVE"):
                 await self.end(record.id, "REVOKED")
                 record.status = "REVOKED"
-            for child in [one for one in self._alive.values() if one.parent_id == record.id]:
+            for child in [one for one in self._live if one.parent_id == record.id]:
                 await self.end(child.id, "REVOKED")
         if not principal.may("sessionsAcl:LIST"):
             return [{"id": record.id} for record in found]
@@ -458,11 +343,9 @@ class Sessions:
         """Sessions that refresh themselves end an hour from now, for ever; a nonce that is too old has expired."""
         now = self._clock.now()
         record = replace(record)
-        if record.status == "READY" and now - record.creation_time > NONCE_MS:
+        if is_unbound(record, now) or (record.status == "ACTIVE" and is_over(record, now)):
             record.status = "EXPIRED"
-        if record.status == "ACTIVE" and record.type == _ONESHOT and record.expiration_time <= now:
-            record.status = "EXPIRED"
-        if record.status == "ACTIVE" and record.type != _ONESHOT:
+        if record.status == "ACTIVE" and record.type != ONESHOT:
             record.expiration_time = now + SESSION_MS
         return wire.Session(
             id=record.id,
@@ -476,35 +359,15 @@ class Sessions:
     def take_keys(self, keys: dict[int, bytes]) -> None:
         """The keys of sessions, wrapped anew."""
         for session_id, key in keys.items():
-            if session_id in self._alive:
-                self._alive[session_id].vault_key = key
+            record = self._live.get(session_id)
+            if record is not None:
+                record.vault_key = key
 
     def count(self) -> Mapping[str, int]:
         """How many are alive, by project."""
-        return Counter(record.project for record in self._alive.values())
+        return self._live.count()
 
     def forget_stale(self) -> None:
         """Drop from memory the nonces that nobody bound in time, and one-shot sessions that are too old."""
-        now = self._clock.now()
-        for record in list(self._alive.values()):
-            unbound = record.status == "READY" and now - record.creation_time > NONCE_MS
-            if unbound and record.nonce_hash is not None:
-                self._by_nonce.pop(record.nonce_hash, None)
-            if unbound or (record.type == _ONESHOT and record.expiration_time <= now):
-                self._alive.pop(record.id, None)
-                self._foreign.drop(record.id)
-
-
-_NOT_GOOD = "The session cannot be created: the client id or the client secret is not good"
-
-
-def _hash(nonce: str) -> str:
-    return hashlib.sha256(nonce.encode()).hexdigest()
-
-
-def _text(claims: tuple[str, ...]) -> str | None:
-    return msgspec.json.encode(claims).decode() if claims else None
-
-
-def _claims(record: SessionRecord) -> tuple[str, ...]:
-    return () if record.claims is None else msgspec.json.decode(record.claims, type=tuple[str, ...])
+        for session_id in self._live.drop_stale():
+            self._foreign.drop(session_id)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
+import msgspec
 from sqlalchemy import Connection, and_, bindparam, case, delete, insert, null, or_, select, update
 
 from kvern.store.tables import schedules, sessions
@@ -48,6 +49,16 @@ class SessionRecord:
     parent_id: int | None = None
     vault: bytes | None = None
     vault_key: bytes | None = None
+
+
+def claims_text(claims: tuple[str, ...]) -> str | None:
+    """The groups that an issuer named, as a row has them."""
+    return msgspec.json.encode(claims).decode() if claims else None
+
+
+def claims_of(record: SessionRecord) -> tuple[str, ...]:
+    """The groups that the issuer of a session named last."""
+    return () if record.claims is None else msgspec.json.decode(record.claims, type=tuple[str, ...])
 
 
 SET_CLAIMS = update(sessions).where(sessions.c.id == bindparam("session")).values(claims=bindparam("to_claims"))

@@ -299,7 +299,7 @@ async def test_a_call_that_cannot_be_kept_does_not_run(p: Plant) -> None:
         await p.call(function)
     p.store.refusing = False
     assert (function.running, p.engine.orders, await p.calls_of(function)) == (0, [], [])
-    assert p.service.sessions._alive == {}
+    assert p.service.sessions.count() == {}
     assert function.record.last_called is None
     assert (await p.ended(function)).status == "Completed"
 
@@ -313,7 +313,7 @@ async def test_a_call_whose_session_cannot_be_kept_does_not_stay_running(p: Plan
     await until(lambda: function.running == 0)
     assert p.engine.orders == []
     assert [record.status for record in await p.calls_of(function)] in ([], ["Failed"])
-    assert p.service.sessions._alive == {}
+    assert p.service.sessions.count() == {}
 
 
 async def test_the_nonce_of_a_call_that_cannot_be_kept_is_used_up(p: Plant) -> None:
@@ -323,7 +323,7 @@ async def test_the_nonce_of_a_call_that_cannot_be_kept_is_used_up(p: Plant) -> N
     with pytest.raises(StoreFault):
         await p.call(function, nonce=nonce)
     p.store.refuses = None
-    assert p.service.sessions._alive == {}
+    assert p.service.sessions.count() == {}
     with pytest.raises(InvalidError, match="Failed to bind session"):
         await p.call(function, nonce=nonce)
 

@@ -291,7 +291,7 @@ async def test_the_session_of_a_schedule_that_cannot_be_kept_does_not_act(p: Pla
         await waiting
     p.store.refusing = False
     assert everything(p) == []
-    assert [one.status for one in p.service.sessions._alive.values()] == []
+    assert p.service.sessions.count() == {}
 
 
 async def test_a_schedule_without_a_nonce_acts_as_who_made_it(p: Plant) -> None:

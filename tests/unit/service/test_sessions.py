@@ -10,7 +10,8 @@ from tests.unit.fakes import PROJECT, Plant, acls, until
 
 from kvern.service.clients import Credentials
 from kvern.service.identity import Principal
-from kvern.service.sessions import NONCE_MS, SESSION_MS
+from kvern.service.live_sessions import NONCE_MS
+from kvern.service.new_sessions import SESSION_MS
 from kvern.store import StoreFault, sessions
 from kvern.wire import sessions as wire
 from kvern.wire.clients import ClientIds
@@ -97,7 +98,7 @@ async def test_nonces_that_nobody_bound_are_dropped_from_memory(p: Plant) -> Non
     await p.clock.advance(NONCE_MS + 1)
     fresh = await create(p)
     p.service.sessions.forget_stale()
-    assert set(p.service.sessions._alive) & {stale.id, fresh.id} == {fresh.id}
+    assert p.service.sessions._live.ids() & {stale.id, fresh.id} == {fresh.id}
     with pytest.raises(InvalidError):
         p.service.sessions.bind(PROJECT, stale.nonce)
 
