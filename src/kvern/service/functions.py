@@ -19,6 +19,7 @@ from kvern.build.errors import BuildError
 from kvern.build.revision import Revision
 from kvern.service.clock import Clock
 from kvern.service.files import Files
+from kvern.service.function_limits import FunctionLimits
 from kvern.service.identity import Principal
 from kvern.service.ranges import in_range
 from kvern.service.servers import Servers
@@ -33,8 +34,6 @@ from kvern.wire.errors import ApiError, InvalidError, NotFoundError, TakenError,
 
 LIST_MOST = 10_000
 _MASK = "***"
-_DEFAULT_UP_TO = "py313"
-"""The newest runtime that is taken unasked (contract 13.22)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -86,9 +85,8 @@ class Functions:
         self._vault = vault
         self._clock = clock
         self._files = files
-        self._settings = settings
+        self._limits = FunctionLimits(settings)
         self._servers = servers
-        self._runtimes: list[str] = []
         self._live: dict[int, LiveFunction] = {}
         self._by_external_id: dict[tuple[str, str], LiveFunction] = {}
         self._arriving: Counter[str] = Counter()
@@ -99,7 +97,7 @@ class Functions:
 
     async def start(self, deployer: Deployer, runtimes: list[str]) -> None:
         """Load all functions. `runtimes` are those that this machine has, oldest first."""
-        self._runtimes = runtimes
+        self._limits.runtimes = runtimes
         self._deployer = deployer
         for record in await self._store.read(functions.everything):
             self._hold(LiveFunction(record))
@@ -167,14 +165,7 @@ class Functions:
 
     def limits(self) -> wire.Limits:
         """What a function may ask for (contract 3.9)."""
-        its = self._settings
-        return wire.Limits(
-            timeout_minutes=max(1, round(its.timeout_minutes)),
-            cpu_cores=wire.Range(min=its.cpu_min, max=its.cpu_max, default=its.cpu_default),
-            memory_gb=wire.Range(min=its.memory_min, max=its.memory_max, default=its.memory_default),
-            runtimes=self._runtimes,
-            response_size_mb=max(1, round(its.response_size_mb)),
-        )
+        return self._limits.shown()
 
     async def create(self, who: Principal, wanted: wire.FunctionWrite) -> wire.Function:
         """Keep a new function and begin to deploy it.
@@ -187,12 +178,9 @@ class Functions:
         """
         who.require(("filesAcl:READ",))
         project = who.project
-        runtime = self._runtime(wanted.runtime)
-        cpu = _within("cpu", wanted.cpu, self._settings.cpu_min, self._settings.cpu_max, self._settings.cpu_default)
-        memory = _within(
-            "memory", wanted.memory, self._settings.memory_min, self._settings.memory_max, self._settings.memory_default
-        )
-        self._check_soft_deadline(wanted.soft_deadline_seconds)
+        runtime = self._limits.runtime(wanted.runtime)
+        cpu, memory = self._limits.cpu(wanted.cpu), self._limits.memory(wanted.memory)
+        self._limits.check_soft_deadline(wanted.soft_deadline_seconds)
         self._check_room(project)
         self._check_external_id(project, wanted.external_id)
         bundle = await self._bundle(who, wanted.file_id)
@@ -249,34 +237,10 @@ class Functions:
             if function_id in self._live:
                 self._live[function_id].record.vault_key = key
 
-    def _runtime(self, wanted: str | None) -> str:
-        known = self._runtimes
-        if not known:
-            raise InvalidError(
-                "No Python 3.10 to 3.14 was found on the machine of the service; `kvern doctor` tells more"
-            )
-        if wanted is None:
-            # Named so that they sort by age: py310, py311, …
-            return max((name for name in known if name <= _DEFAULT_UP_TO), default=known[-1])
-        if wanted not in known:
-            raise InvalidError(f"Expected a runtime that this machine has ({', '.join(known)}), given {wanted[:40]!r}")
-        return wanted
-
     def _check_room(self, project: str) -> None:
         count = sum(1 for function in self._live.values() if function.record.project == project)
         count += self._arriving[project]
-        if count >= self._settings.max_functions:
-            raise InvalidError(
-                f"Expected at most {self._settings.max_functions} functions in a project, and it has {count}; "
-                "delete one first"
-            )
-
-    def _check_soft_deadline(self, seconds: float | None) -> None:
-        limit = self._settings.timeout_minutes * 60
-        if seconds is not None and seconds >= limit:
-            raise InvalidError(
-                f"Expected softDeadlineSeconds below the time limit of a call, {limit:g} s, given {seconds:g}"
-            )
+        self._limits.check_room(count)
 
     def _check_external_id(self, project: str, external_id: str | None) -> None:
         if external_id is not None and (project, external_id) in self._by_external_id:
@@ -417,15 +381,6 @@ def _taken(external_id: str | None) -> TakenError:
     return TakenError(
         f"Expected an externalId that is not in use, given {external_id!r}", duplicated=[{"externalId": external_id}]
     )
-
-
-def _within(name: str, wanted: float | None, least: float, most: float, default: float) -> float:
-    """Too little is raised to the minimum, too much is refused (contract 3.1)."""
-    if wanted is None:
-        return default
-    if wanted > most:
-        raise InvalidError(f"Expected at most {most} as {name}, given {wanted}")
-    return max(wanted, least)
 
 
 def _matches(record: FunctionRecord, wanted: wire.FunctionFilter) -> bool:

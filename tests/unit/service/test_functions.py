@@ -138,15 +138,6 @@ async def test_a_machine_without_any_python_says_so(p: Plant) -> None:
         await p.create()
 
 
-@pytest.mark.parametrize(
-    ("runtimes", "default"),
-    [(["py310", "py314"], "py310"), (["py314"], "py314"), (["py311", "py312"], "py312"), (["py313", "py314"], "py313")],
-)
-async def test_the_default_runtime_is_the_newest_up_to_3_13(p: Plant, runtimes: list[str], default: str) -> None:
-    await p.service.functions.start(p.service.deployments, runtimes)
-    assert (await p.create()).runtime == default
-
-
 async def test_an_external_id_is_given_once(p: Plant) -> None:
     await p.create(external_id="fx")
     with pytest.raises(TakenError) as caught:
@@ -297,16 +288,6 @@ async def test_the_file_id_filter(p: Plant) -> None:
     await p.create()
     chosen = p.service.functions.select(PROJECT, wire.FunctionFilter(file_id=made.file_id), 100)
     assert [shown.id for shown in chosen] == [made.id]
-
-
-async def test_limits_say_what_may_be_asked_for(tmp_path: Path) -> None:
-    async with plant(tmp_path, timeout_minutes=0.5, cpu_max=2.0, response_size_mb=3.0) as p:
-        limits = p.service.functions.limits()
-    assert limits.timeout_minutes == 1
-    assert limits.cpu_cores == wire.Range(min=0.1, max=2.0, default=1.0)
-    assert limits.memory_gb == wire.Range(min=0.1, max=5.0, default=1.5)
-    assert limits.runtimes == ["py310", "py311", "py312", "py313", "py314"]
-    assert limits.response_size_mb == 3
 
 
 async def test_functions_are_there_after_a_restart(p: Plant) -> None:
