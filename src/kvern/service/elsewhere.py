@@ -52,6 +52,9 @@ class Elsewhere:
             except StoreFault as error:
                 _log.warning("calls of other servers cannot be read now: %s", error)
                 continue
+            except Exception:  # a fault of ours must not leave all who wait, and who come later, waiting in vain
+                _log.exception("calls of other servers cannot be looked for")
+                continue
             for call_id in over:
                 for event in self._awaited.get(call_id, ()):
                     event.set()
