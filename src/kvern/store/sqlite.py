@@ -161,9 +161,8 @@ def _prepare(connection: Any, _record: object) -> None:
     # Transactions are begun by `_begin`, so that a reader's snapshot and a writer's lock are taken when we say.
     connection.isolation_level = None
     cursor = connection.cursor()
-    if (
-        cursor.execute("PRAGMA page_count").fetchone()[0] == 0
-    ):  # of a new file: it writes, so it would wait for a writer
+    # Of a new file only: it writes, and on another would wait for a writer.
+    if cursor.execute("PRAGMA page_count").fetchone()[0] == 0:
         cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
