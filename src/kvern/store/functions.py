@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
-from kvern.store.tables import attempts, call_logs, calls, functions, schedules
+from kvern.store.tables import attempts, call_logs, calls, functions, schedules, ticks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,11 +96,13 @@ def save(connection: Connection, record: FunctionRecord, status: str) -> None:
 
 
 def remove(connection: Connection, ids: Sequence[int]) -> None:
-    """Delete functions with their schedules, calls and logs (contract 3.7)."""
+    """Delete functions with their schedules, the ledgers of these, calls and logs (contract 3.7)."""
     theirs = select(calls.c.id).where(calls.c.function_id.in_(ids))
     connection.execute(delete(call_logs).where(call_logs.c.call_id.in_(theirs)))
     connection.execute(delete(attempts).where(attempts.c.call_id.in_(theirs)))
     connection.execute(delete(calls).where(calls.c.function_id.in_(ids)))
+    ticking = select(schedules.c.id).where(schedules.c.function_id.in_(ids))
+    connection.execute(delete(ticks).where(ticks.c.schedule_id.in_(ticking)))
     connection.execute(delete(schedules).where(schedules.c.function_id.in_(ids)))
     connection.execute(delete(functions).where(functions.c.id.in_(ids)))
 

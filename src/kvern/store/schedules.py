@@ -61,8 +61,8 @@ def pause(connection: Connection, ids: Sequence[int], moment: int | None) -> Non
 
 
 def remove(connection: Connection, ids: Sequence[int]) -> None:
-    """Delete schedules; what waits of their ledgers goes with them, the rest when it is old enough."""
+    """Delete schedules with their ledgers."""
     for start in range(0, len(ids), 500):
         portion = ids[start : start + 500]
-        connection.execute(delete(ticks).where(ticks.c.schedule_id.in_(portion), ticks.c.outcome == "queued"))
+        connection.execute(delete(ticks).where(ticks.c.schedule_id.in_(portion)))
         connection.execute(delete(schedules).where(schedules.c.id.in_(portion)))

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from tests.unit.fakes import PROJECT, Plant, plant, until
 
 from kvern.service.functions import LiveFunction
+from kvern.store.tables import ticks as table
 from kvern.wire import schedules as wire
+from kvern.wire.base import ByIdOrExternalId
 
 MINUTE = 60_000
 NOON = 1_767_268_800_000
@@ -353,3 +356,17 @@ async def test_a_server_that_takes_over_fires_what_is_due_since_the_other_died(
     await p.service.schedules.lead(grace=15)
     await quiet(p)
     await settles(p, shown.id, "1s 2l")
+
+
+@pytest.mark.parametrize("deleted", ["schedule", "function"])
+async def test_the_ledger_of_a_schedule_goes_with_it(p: Plant, deleted: str) -> None:
+    function, other = await p.function(), await p.function()
+    shown, stays = await p.schedule(function, "* * * * *"), await p.schedule(other, "* * * * *")
+    await turned(p, 2 * MINUTE)
+    assert await outcomes(p, shown.id) == "1r 2r"
+    if deleted == "schedule":
+        await p.service.schedules.delete(PROJECT, [shown.id])
+    else:
+        await p.service.functions.delete(PROJECT, [ByIdOrExternalId(id=function.record.id)], ignore_unknown=False)
+    rows = await p.store.read(lambda connection: connection.execute(select(table.c.schedule_id)).scalars().all())
+    assert set(rows) == {stays.id}
