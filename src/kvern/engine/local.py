@@ -134,6 +134,7 @@ class LocalEngine:
         await self._spares.close()
         while self._stopping:
             await asyncio.wait(self._stopping)
+        await asyncio.to_thread(self._limits.close)
 
     async def prepare(self, revision: Revision) -> None:
         """Start a host for `revision` and load its handler once, so that the first call finds a warm worker.

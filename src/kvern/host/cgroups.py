@@ -278,18 +278,30 @@ def server_name() -> str:
 def clear(hierarchy: Hierarchy) -> int:
     """Kill and remove the groups of servers that are gone; returns how many were found."""
     found: list[Path] = []
-    for folder in dict.fromkeys(hierarchy.folders.values()):
+    for folder in hierarchy.paths:
         for path in folder.glob(f"{PREFIX}*-*-*"):
             pid, _, rest = path.name.removeprefix(PREFIX).partition("-")
             if pid.isdigit() and str(processes.started(int(pid))) != rest.partition("-")[0]:
                 found.append(path)
+    _sweep(found, 2.0)
+    return len(found)
+
+
+def clear_branch(hierarchy: Hierarchy, name: str, patience: float = 10.0) -> bool:
+    """Kill and remove whatever is left of a branch; False when something in it still dies after `patience` seconds."""
+    return _sweep([path for path in (folder / name for folder in hierarchy.paths) if path.exists()], patience)
+
+
+def _sweep(found: list[Path], patience: float) -> bool:
     for path in found:
         kill(path)
     whole = [deep for path in found for deep in _deepest_first(path)]
-    deadline = time.monotonic() + 2
-    while time.monotonic() < deadline and not remove_all(whole):
+    deadline = time.monotonic() + patience
+    while not remove_all(whole):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.01)
-    return len(found)
+    return True
 
 
 def _deepest_first(path: Path) -> list[Path]:

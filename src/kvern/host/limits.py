@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ MEBI = 1024 * 1024
 
 NICE = 5
 """The nice value of what a handler runs in, where no control group holds its share of the CPU."""
+
+_log = logging.getLogger(__name__)
 
 _numbers = itertools.count(1)  # of this process's groups, whichever engine they belong to
 
@@ -68,6 +71,11 @@ class Limits:
         """Clear away the groups of servers that are gone."""
         if self._hierarchy is not None:
             cgroups.clear(self._hierarchy)
+
+    def close(self) -> None:
+        """Kill and remove what is left of all seats. May block for as long as something takes to die."""
+        if self._hierarchy is not None and not cgroups.clear_branch(self._hierarchy, self._name):
+            _log.warning("control groups %s are left: something in them does not die", self._name)
 
     def rlimits(self, memory: int, user: int | None = None) -> dict[str, int]:
         """What a worker sets for itself, soft and hard.

@@ -278,6 +278,7 @@ def _assemble(
     )
     service.observer.tracer = open_tracer(settings, os.environ)
     service.on_stop(builder.close)
+    service.on_stop(lambda: asyncio.to_thread(build_limits.close))
     store.watch(service.metrics.journal)
     service.readiness.check("engine", engine.trouble)
     service.metrics.reading(lambda: _read_engine(service.metrics, engine))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from kvern.host.cgroups import Hierarchy
+from kvern.host.cgroups import Hierarchy, find
 from kvern.host.limits import Allowance, Limits, megabytes
 from kvern.sandbox import Mount, users
+
+REAL = find()
 
 
 @pytest.fixture
@@ -25,6 +28,23 @@ def test_with_control_groups_the_kernel_holds_memory_and_processes(groups: Hiera
     assert other.group is not None
     assert seat.group.paths != other.group.paths
     assert len({path.parent for path in seat.group.paths + other.group.paths}) == 1
+
+
+@pytest.mark.skipif(REAL is None, reason="control groups cannot be made here")
+def test_what_is_left_of_seats_is_killed_and_removed_at_the_end() -> None:
+    limits, others = Limits(Allowance(), REAL), Limits(Allowance(), REAL)
+    seat, theirs = limits.seat(10**9, 1.0), others.seat(10**9, 1.0)
+    assert seat.group is not None
+    assert theirs.group is not None
+    with subprocess.Popen(["sleep", "300"]) as sleeper:
+        seat.add(sleeper.pid)
+        limits.close()
+        assert sleeper.wait() == -9
+    assert not any(path.parent.parent.exists() for path in seat.group.paths)
+    assert all(path.exists() for path in theirs.group.paths)
+    others.close()
+    assert not any(path.parent.parent.exists() for path in theirs.group.paths)
+    others.close()
 
 
 def test_hosts_share_the_cpu_by_what_their_functions_ask_for(groups: Hierarchy, tmp_path: Path) -> None:

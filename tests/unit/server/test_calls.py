@@ -38,7 +38,7 @@ def end(web: Web, outcome: Outcome | None = None) -> None:
 async def test_a_call_that_ends_within_the_grace_is_answered_with_its_end(web: Web, function: LiveFunction) -> None:
     figures = {"queue_seconds": 0.0012345678, "run_seconds": 0.5, "cpu_seconds": 0.25, "peak_memory": 10_000_000}
     web.p.engine.endings.append(Outcome(Verdict.RETURNED, b"1", cold=True, worker="6f1c09d2/3", **figures))
-    answer = await web.call(function)
+    answer = await web.call(function, headers={"prefer": None})
     assert answer.status_code == 201
     call = answer.json()
     assert call == {
