@@ -17,6 +17,7 @@ from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import Key, LiveCall
 from kvern.service.observer import Observer
 from kvern.service.outcomes import end_row
+from kvern.service.redrives import Redrive
 from kvern.service.running import Running, note_duration
 from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
@@ -228,7 +229,7 @@ class Calls:
         key: Key | None = None,
         rerun_of: int | None = None,
         *,
-        redrives: bool = False,
+        redrive: Redrive | None = None,
     ) -> LiveCall:
         if function.record.status != "Ready" or function.deleted:
             hint = f": {function.record.error_message}" if function.record.status == "Failed" else ""
@@ -250,7 +251,7 @@ class Calls:
         else:  # nobody would ever act in the session: two rows less to write
             session, bound = None, None
         session_id = None if session is None else session.id
-        call = LiveCall(record, function, session_id, data, key, redrives=redrives)
+        call = LiveCall(record, function, session_id, data, key, redrive=redrive)
         await self._running.accept(call, bound)
         return call
 
@@ -270,7 +271,7 @@ class Calls:
         return await self._new(principal, function, past.data, None, rerun_of=call_id)
 
     async def redrive(self, principal: Principal, function_id: int, ids: list[int]) -> list[LiveCall]:
-        """Run calls again whose attempts are used up; they leave the list of such calls, each only once.
+        """Run calls again whose attempts are used up; they leave the list of such calls, each only once. All or none.
 
         Raises:
             NotFoundError: there is no such function.
@@ -287,10 +288,16 @@ class Calls:
         if alive:
             raise ConflictError(f"Expected calls whose attempts are used up, and {alive} are not such")
         self._admission.check(function, len(ids))
+        redrive = Redrive(self._store, len(ids))
         again = (
-            self._new(principal, function, past[call_id].data, None, rerun_of=call_id, redrives=True) for call_id in ids
+            self._new(principal, function, past[call_id].data, None, rerun_of=call_id, redrive=redrive)
+            for call_id in ids
         )
-        return list(await asyncio.gather(*again))
+        try:
+            return list(await asyncio.gather(*again))
+        except BaseException as error:
+            redrive.give_up(error)
+            raise
 
     async def _past(self, function: LiveFunction, ids: list[int]) -> dict[int, PastCall]:
         return await self._store.read(lambda connection: calls.past(connection, function.record.id, ids))

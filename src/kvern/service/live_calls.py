@@ -10,6 +10,7 @@ import msgspec
 
 from kvern.engine import LogLine
 from kvern.service.functions import LiveFunction
+from kvern.service.redrives import Redrive
 from kvern.store.attempts import CHUNKS
 from kvern.store.calls import CallRecord
 from kvern.wire.calls import LogEntry
@@ -32,7 +33,7 @@ class LiveCall:
         record: its row, as far as it is shown.
         session_id: what it acts with.
         key: under which it may be asked for again.
-        redrives: whether the call that it runs again has to be one whose attempts are used up.
+        redrive: with which it is accepted, when what it runs again has to be a call whose attempts are used up.
 
     `attempt` is the one that runs or is waited for, `attempt_time` when it began or is due (ms since the epoch),
     `attempt_line` where its log begins. `cancelled` is done when somebody wants the call to end.
@@ -56,7 +57,7 @@ class LiveCall:
         "log",
         "lost",
         "record",
-        "redrives",
+        "redrive",
         "response",
         "server",
         "session_id",
@@ -71,7 +72,7 @@ class LiveCall:
         data: bytes,
         key: Key | None = None,
         *,
-        redrives: bool = False,
+        redrive: Redrive | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.record = record
@@ -80,7 +81,7 @@ class LiveCall:
         self.acted = False  # whether its handler was given access
         self.data = data
         self.key = key
-        self.redrives = redrives
+        self.redrive = redrive
         self.begun = False
         self.attempt = record.attempt or 1
         self.attempt_time = record.next_attempt_time or record.start_time

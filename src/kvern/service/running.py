@@ -28,7 +28,7 @@ from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
 from kvern.settings import Settings
 from kvern.store import FencedError, Store, StoreFault, attempts, calls
-from kvern.wire.errors import ConflictError, InvalidError
+from kvern.wire.errors import InvalidError
 
 _END_RETRY = 1.0
 """Seconds between two tries to write an end."""
@@ -231,16 +231,11 @@ class Running:
         await self._run(call)
 
     def _keep(self, call: LiveCall) -> Awaitable[None]:
-        if call.redrives:
-            return self._redrive(call)
+        if call.redrive is not None:
+            return call.redrive.keep(call.marked_row())
         if call.key is not None or call.record.rerun_of is not None:
             return self._store.write(calls.ACCEPT_MARKED, call.marked_row())
         return self._store.write(calls.ACCEPT, call.accept_row())
-
-    async def _redrive(self, call: LiveCall) -> None:
-        row = call.marked_row()
-        if not await self._store.transact(lambda connection: calls.redrive(connection, row)):
-            raise ConflictError(f"Call {call.record.rerun_of} was redriven already")
 
     async def _disown(self, call: LiveCall, *, ends_session: bool) -> None:
         """A call that is refused, but of which a part was kept perhaps, must not look as if it ran.

@@ -274,13 +274,19 @@ def dead(
     return found
 
 
-def redrive(connection: Connection, row: Mapping[str, object]) -> bool:
-    """Accept the call that runs a dead one again, which is dead no more; False, and nothing, when it was not dead."""
-    buried = update(calls).where(calls.c.id == row["rerun_of"], calls.c.dead_time.is_not(None)).values(dead_time=None)
-    if connection.execute(buried).rowcount == 0:
-        return False
-    connection.execute(ACCEPT_MARKED, [dict(row)])
-    return True
+def redrive(connection: Connection, rows: Sequence[Mapping[str, object]]) -> list[int]:
+    """Accept calls that run dead ones again, which are dead no more.
+
+    When some of those were not dead, nothing is done, and they are what is returned.
+    """
+    ids = [cast(int, row["rerun_of"]) for row in rows]
+    theirs = calls.c.id.in_(ids)
+    dead = set(connection.execute(select(calls.c.id).where(theirs, calls.c.dead_time.is_not(None))).scalars())
+    others = [call_id for call_id in ids if call_id not in dead]
+    if not others:
+        connection.execute(update(calls).where(theirs).values(dead_time=None))
+        connection.execute(ACCEPT_MARKED, [dict(row) for row in rows])
+    return others
 
 
 def end(connection: Connection, row: dict[str, object], log_rows: Sequence[dict[str, object]]) -> None:

@@ -14,7 +14,14 @@ from kvern.service.backoff import delay
 from kvern.service.functions import LiveFunction
 from kvern.store import StoreFault, calls
 from kvern.store.calls import CallRecord
-from kvern.wire.errors import ConflictError, InvalidError, NotFoundError, UnknownItemsError, UnprocessableError
+from kvern.wire.errors import (
+    BusyError,
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    UnknownItemsError,
+    UnprocessableError,
+)
 from kvern.wire.functions import Retries
 
 TWICE = Retries(attempts=2, delay_seconds=10, jitter=0)
@@ -391,6 +398,46 @@ async def test_calls_whose_attempts_are_used_up_are_listed_and_redriven_once(p: 
     with pytest.raises(UnknownItemsError):
         await redrive(p.who, function.record.id, [ids[1], 4711])
     assert (await dead(p, function))[0] == [ids[2], ids[1]]
+
+
+async def test_of_two_who_redrive_some_of_the_same_calls_at_once_one_gets_all_and_the_other_none(p: Plant) -> None:
+    function = await p.function(retries=Retries(attempts=1))
+    p.engine.endings.extend([raised()] * 3)
+    first, shared, last = [(await p.ended(function)).id for _ in range(3)]
+    redrive = p.service.calls.redrive
+    made, refused = await asyncio.gather(
+        redrive(p.who, function.record.id, [first, shared]),
+        redrive(p.who, function.record.id, [last, shared]),
+        return_exceptions=True,
+    )
+    assert isinstance(made, list)
+    assert [live.record.rerun_of for live in made] == [first, shared]
+    assert isinstance(refused, ConflictError)
+    assert f"[{shared}] are not such any more" in str(refused)
+    await until(lambda: function.running == 0)
+    assert (await dead(p, function))[0] == [last]
+    assert len(p.engine.orders) == 5
+    assert len(await p.calls_of(function)) == 5
+
+
+async def test_redriving_what_finds_no_room_for_one_of_them_runs_none(
+    p: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = await p.function(retries=Retries(attempts=1))
+    p.engine.endings.extend([raised()] * 3)
+    ids = [(await p.ended(function)).id for _ in range(3)]
+    checks = iter([None, None, None, BusyError("full")])  # for all at once, then for each; the last finds it full
+
+    def check(*_: object) -> None:
+        if (refusal := next(checks)) is not None:
+            raise refusal
+
+    monkeypatch.setattr(p.service.calls._admission, "check", check)
+    with pytest.raises(BusyError):
+        await p.service.calls.redrive(p.who, function.record.id, ids)
+    await until(lambda: function.running == 0)
+    assert sorted((await dead(p, function))[0]) == sorted(ids)
+    assert len(p.engine.orders) == 3
 
 
 async def test_attempts_go_with_their_function(p: Plant) -> None:
