@@ -25,12 +25,12 @@ INSERT INTO calls (id, project, function_id, status, begun, verdict, start_time,
                    peak_memory)
 SELECT :first + n, project, function_id,
        CASE WHEN n % 1000 = 0 THEN 'Failed' WHEN n = 5 THEN 'Timeout' ELSE 'Completed' END, 1, verdict,
-       start_time - (:calls - n) * 50, end_time - (:calls - n) * 50, session_id, data, response,
+       start_time - :age - (:calls - n) * 50, end_time - :age - (:calls - n) * 50, session_id, data, response,
        CASE WHEN n % 1000 = 0 THEN 'ValueError: no' END, CASE WHEN n % 1000 = 0 THEN 'Traceback' END,
        worker, cold, attempt, queue_seconds, run_seconds, cpu_seconds, peak_memory
 FROM numbers, (SELECT * FROM calls WHERE id = :pattern)
 """
-"""Copies of one real call, at every 50 ms up to it; one of a thousand is Failed, one of all is a Timeout."""
+"""Copies of one real call, at every 50 ms up to it or to a time before it; one of a thousand is Failed, one a Timeout."""
 
 
 def main(book: Book) -> None:
@@ -41,19 +41,26 @@ def main(book: Book) -> None:
             function = api.deploy(harness.ECHO)
             pattern = api.call(function)[1]
         begun = time.monotonic()
-        _fill(data / "kvern.db", pattern)
+        fill(data / "kvern.db", pattern, CALLS)
         book.begin("history", f"{CALLS:,} calls of one function (written in {time.monotonic() - begun:.0f} s)")
         book.head()
         with harness.served(data=data) as server:
             _measure(book, Api(server), function)
 
 
-def _fill(path: Path, pattern: int) -> None:
+def fill(path: Path, pattern: int, calls: int, age: int = 0) -> None:
+    """Write copies of a call; no server may run.
+
+    Args:
+        pattern: id of the call.
+        calls: how many.
+        age: ms by which they are older.
+    """
     database = sqlite3.connect(path)
     database.execute("PRAGMA synchronous=OFF")
     with database:
-        database.execute(FILL, {"calls": CALLS, "first": 10**9, "pattern": pattern})
-        database.execute("UPDATE sequences SET next = :next", {"next": 10**9 + 2 * CALLS})
+        database.execute(FILL, {"calls": calls, "first": 10**9, "pattern": pattern, "age": age})
+        database.execute("UPDATE sequences SET next = :next", {"next": 10**9 + 2 * calls})
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
 

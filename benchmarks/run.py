@@ -26,6 +26,7 @@ PARTS = {
     "deploy": "deploys: cold, known lock, code only",
     "many": "500 functions: deployed, called in turn, at rest",
     "history": "lists of a million calls",
+    "upkeep": "warm calls while retention deletes old ones",
     "neighbour": "a warm call beside a function that is flooded",
     "schedules": "how precisely 1,000 schedules fire that are due at once",
     "sdk": "what the official SDK adds to a call",

@@ -1,7 +1,7 @@
 """Retention: calls with their logs, and the ledger of ticks, are kept for a time and up to a size.
 
-Whatever there is to delete, it goes in steps that take the journal some ten milliseconds, and between two of them is
-four times as long for everybody else: calls wait for a step at most, never for the whole.
+Whatever there is to delete, it goes in steps that take the journal some milliseconds, and between two of them is
+six times as long for everybody else: calls wait for a step at most, never for the whole.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from kvern.settings import Settings
 from kvern.store import Store, ticks, upkeep
 
 STEP_ROWS = 500
-STEP_SECONDS = 0.01
+STEP_SECONDS = 0.005
 _STEP_PAGES = 256
-_REST_LEAST, _REST_TIMES = 0.02, 4
+_REST_LEAST, _REST_TIMES = 0.02, 6
 
 _DAY_MS = 24 * 3_600_000
 
