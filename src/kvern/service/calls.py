@@ -21,6 +21,7 @@ from kvern.service.redrives import Redrive
 from kvern.service.running import Running, note_duration
 from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
+from kvern.service.turnstile import Turnstile
 from kvern.settings import Settings
 from kvern.store import Store, calls
 from kvern.store.calls import CallRecord, PastCall, UnfinishedCall
@@ -65,6 +66,7 @@ class Calls:
         self._elsewhere = Elsewhere(store)
         self._engine = engine
         self._admission = Admission(settings, servers)
+        self._turnstile = Turnstile()
         self._running = Running(
             store, clock, engine, sessions, issuer, self._admission, settings, observer, functions, servers
         )
@@ -172,6 +174,22 @@ class Calls:
             UnprocessableError: the function has a call with the same key and other data.
         """
         function = self._functions.get(principal.project, function_id)
+        if not self._turnstile.is_crowded(function_id):
+            return await self._call(principal, function, data, nonce, key)
+        self._admission.check(function, self._turnstile.waiting(function_id) + 1)
+        place = await self._turnstile.enter(function_id)
+        try:
+            function = self._functions.get(principal.project, function_id)  # it may be gone by now
+            call = await self._call(principal, function, data, nonce, key)
+        except BaseException:
+            place.leave()
+            raise
+        call.ended.add_done_callback(place.leave)
+        return call
+
+    async def _call(
+        self, principal: Principal, function: LiveFunction, data: bytes, nonce: str | None, key: str | None
+    ) -> LiveCall:
         if key is None:
             return await self._new(principal, function, data, nonce)
         return await self._keyed(principal, function, data, nonce, Key(key, sha256(data).hexdigest()))
