@@ -30,7 +30,7 @@ SELECT :first + n, project, function_id,
        worker, cold, attempt, queue_seconds, run_seconds, cpu_seconds, peak_memory
 FROM numbers, (SELECT * FROM calls WHERE id = :pattern)
 """
-"""Copies of one real call, at every 50 ms up to it or to a time before; one of a thousand is Failed, one is a Timeout."""
+"""Copies of one real call, every 50 ms up to it or to a time before; one of a thousand is Failed, one is a Timeout."""
 
 
 def main(book: Book) -> None:
