@@ -23,7 +23,7 @@ from kvern.build.interpreters import Interpreters
 from kvern.build.parsers import Parsers
 from kvern.build.process import OnLine, Seat
 from kvern.build.revision import Environment, Interpreter, Revision
-from kvern.build.staging import clear, remove, staging
+from kvern.build.staging import clear, flush, remove, staging
 from kvern.build.wheels import Wheels
 from kvern.sandbox import Sandbox
 
@@ -293,7 +293,7 @@ class Builder:
         self._revisions.mkdir(exist_ok=True)
         folder = self._revisions / revision_id
         remove(folder)
-        os.sync()
+        flush(draft)
         draft.rename(folder)
 
 

@@ -26,6 +26,9 @@ _GATE = 'read -r _; exec "$@"'
 _LOOK = 0.2
 """Seconds between two looks at a parser whose limits the kernel does not hold."""
 
+_START_DELAY = 0.2
+"""Seconds after which the next parser is started: by then the deploy that took the last one is mostly over."""
+
 _LONGEST_FAULT = 2000
 _BYTES_PER_BYTE = 40
 _ROOM = 1_000_000
@@ -62,6 +65,8 @@ class Parsers:
         self._spare_seconds = spare_seconds
         self._spare: tuple[Interpreter, asyncio.Task[_Parser]] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._begin: asyncio.TimerHandle | None = None
+        self._closed = False
         self._ending: set[asyncio.Task[None]] = set()
 
     async def parse(self, interpreter: Interpreter, entry: str, sources: Mapping[str, bytes]) -> Parsed:
@@ -82,7 +87,7 @@ class Parsers:
             status = await parser.ask(given, _ROOM + _BYTES_PER_BYTE * sum(map(len, sources.values())))
         finally:
             await parser.end()
-            self.expect(interpreter)
+            self._expect_soon(interpreter)
         parsed = _parsed(bytes(parser.said), sources) if status == 0 else None
         if parsed is None:
             raise EntryPointError(
@@ -93,19 +98,29 @@ class Parsers:
 
     def expect(self, interpreter: Interpreter) -> None:
         """Have a parser started for the next bundle."""
-        if self._spare_seconds <= 0:
+        if self._spare_seconds <= 0 or self._closed:
             return
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._begin):
+            if timer is not None:
+                timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(self._spare_seconds, self._drop)
         if self._spare is None or self._spare[0] != interpreter:
             self._drop()
             self._spare = interpreter, asyncio.create_task(self._start(interpreter))
 
+    def _expect_soon(self, interpreter: Interpreter) -> None:
+        """Have one started, but not now: it would take the CPU from the deploy that has just been served."""
+        if self._spare_seconds > 0 and not self._closed:
+            if self._begin is not None:
+                self._begin.cancel()
+            self._begin = asyncio.get_running_loop().call_later(_START_DELAY, self.expect, interpreter)
+
     async def close(self) -> None:
-        """End the parser that waits. Harmless when there is none."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """End the parser that waits, and start none any more that would. Harmless when there is none."""
+        self._closed = True
+        for timer in (self._timer, self._begin):
+            if timer is not None:
+                timer.cancel()
         self._drop()
         while self._ending:
             await asyncio.wait(self._ending)

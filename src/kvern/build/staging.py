@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 _ALIVE = ".alive"
+_FEW = 64
 
 
 @contextlib.asynccontextmanager
@@ -100,6 +102,23 @@ async def exclusive(path: Path) -> AsyncGenerator[None, None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(lock)
+
+
+def flush(folder: Path) -> None:
+    """Have all below `folder` on disk, so that power loss cannot leave a name with half of it behind.
+
+    A few files are flushed alone: what else the machine writes may take long.
+    """
+    paths = [folder, *itertools.islice(folder.rglob("*"), _FEW)]
+    if len(paths) > _FEW:
+        os.sync()
+        return
+    for path in reversed(paths):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def open_to_all(path: Path) -> None:

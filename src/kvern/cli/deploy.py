@@ -170,8 +170,8 @@ class _Build:
         while function.status not in ("Ready", "Failed"):
             self._progress.show(f"{self._called}: {function.status}", self.took)
             begun = time.monotonic()
-            self._show(log, wait=True)
-            if not log.has_ended:
+            told = self._show(log, wait=True)
+            if not told and not log.has_ended:
                 # A service that held nothing back is not to be asked all the time.
                 time.sleep(max(0.0, _POLL - (time.monotonic() - begun)))
             latest = self._client.functions.retrieve(id=function.id)
@@ -181,9 +181,12 @@ class _Build:
         self._show(log, wait=False)
         return function
 
-    def _show(self, log: BuildLog, *, wait: bool) -> None:
-        for line in log.read(wait=wait):
+    def _show(self, log: BuildLog, *, wait: bool) -> bool:
+        """Show what is new; whether something was."""
+        lines = log.read(wait=wait)
+        for line in lines:
             self._progress.line(f"  {line['message']}")
+        return bool(lines)
 
 
 def _tell(

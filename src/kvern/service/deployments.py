@@ -220,18 +220,18 @@ class Deployments:
     async def _deploy(self, function: LiveFunction, log: BuildLog) -> None:
         record = function.record
         status: Status = "Failed"
+        record.status = "Deploying"
+        # Nothing that is built rests on this, and the store keeps the order of what it is given.
+        kept = asyncio.create_task(self._functions.save(function, "Deploying"))
         try:
-            record.status = "Deploying"
-            await self._functions.save(function)
             revision = await self._build(function, log.add)
+            await asyncio.shield(kept)
             log.add(f"Loading {revision.handler} under {_version(revision)}.")
             await self._engine.prepare(revision)
             function.revision = revision
             record.environment, record.lock = revision.environment.key, revision.environment.lock
             record.runtime_version = _version(revision)
             record.error_message = record.error_trace = None
-            log.add("Ready.")
-            log.finish()
             status = "Ready"
         except (BuildError, HandlerError) as error:
             _fail(function, log, error.message, error.trace)
@@ -241,8 +241,12 @@ class Deployments:
         except Exception as error:
             _log.exception("the deployment of function %s met a fault", record.id)
             _fail(function, log, "A fault of the service; its log tells more", f"{type(error).__name__}: {error}")
+        finally:
+            await asyncio.gather(kept, return_exceptions=True)
         _log.info("function %s %r is %s", record.id, record.name, status)
         await self._save(function, status)
+        if status == "Ready":
+            log.add("Ready.")
         await self._logs.finish(record.id, log)
 
     async def _build(self, function: LiveFunction, tell: Callable[[str], None]) -> Revision:
@@ -302,7 +306,5 @@ def _version(revision: Revision) -> str:
 def _fail(function: LiveFunction, log: BuildLog, message: str, trace: str) -> None:
     for line in f"Failed. {message}".splitlines():
         log.add(line)
-    log.finish()
-    function.record.status = "Failed"
     function.record.error_message = message
     function.record.error_trace = trace[-TRACE_MOST:]
