@@ -11,7 +11,7 @@ from kvern.host.limits import Limits
 from kvern.host.zygote import Zygote
 from kvern.sandbox import Sandbox
 
-START_DELAY = 0.1
+START_DELAY = 0.02
 """Seconds after which the next box is started."""
 
 
@@ -62,6 +62,8 @@ class Spares:
 
     def take(self, environment: Environment) -> Zygote | None:
         """The box that waits for `environment`; None when there is none."""
+        if self._begin is not None:  # it would be started beside the one that is needed now
+            self._begin.cancel()
         if not self._fits(environment) or self._spare is None:
             return None
         zygote, self._spare = self._spare[2], None
