@@ -25,14 +25,14 @@ from pathlib import Path
 
 import pytest
 
-from kvern.build import packing
+from kvern.build import builder, packing
 from kvern.build.builder import Builder, BuildRequest
 from kvern.build.errors import BuildError, EntryPointError
 from kvern.build.interpreters import Interpreters
 from kvern.build.parsers import Parsers
 from kvern.build.process import Seat
 from kvern.build.revision import Revision
-from kvern.build.staging import remove
+from kvern.build.staging import exclusive, remove
 from kvern.host import cgroups
 from kvern.host.limits import Allowance, Limits
 from kvern.sandbox import Sandbox
@@ -564,6 +564,49 @@ async def test_one_who_waits_for_the_same_is_not_called_off_with_the_first(works
     with pytest.raises(BuildError, match=r"Failed to build `slow==1\.0`"):
         await second
     assert workshop.left_in("staging") == []
+
+
+async def test_a_wheel_of_the_bundle_is_there_for_who_waits_when_its_bringer_is_called_off(
+    workshop: Workshop, index: Index
+) -> None:
+    name, content = wheel("mine", "1.0", mine="x = 1")
+    given = {"url": index.url, "files": {name: content}}
+    first = await workshop.build(f"{OWN_SDK}./{name}\n", **given)
+    await workshop.packed()
+    remove(first.environment.path)
+    environments = workshop.builder._environments
+    async with exclusive(workshop.root / "build" / "environments" / f".{first.environment.key}.lock"):
+        bringer = asyncio.create_task(workshop.build(f"{OWN_SDK}./{name}\n", **given))
+        await until(lambda: len(environments._flights) == 1)
+        other = asyncio.create_task(workshop.build(f"{OWN_SDK}./{name}\n", **given))
+        await until(lambda: [len(flight.listeners) for flight in environments._flights.values()] == [2])
+        bringer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await bringer
+    assert run(await other, "import mine; print(mine.x)") == "1"
+    await workshop.builder.close()
+
+
+async def test_a_build_that_is_called_off_while_it_is_written_down_is_no_build(
+    workshop: Workshop, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(folder: Path) -> None:
+        begun.set()
+        assert go.wait(30)
+
+    monkeypatch.setattr(builder, "flush", slow)
+    task = asyncio.create_task(workshop.build(OWN_SDK, url=index.url))
+    await until(begun.is_set)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=0.1)
+    assert not done, "else it could be there after it was cleared away"
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert workshop.left_in("staging") == workshop.left_in("revisions") == []
+    await workshop.builder.close()
 
 
 async def test_a_build_that_takes_too_long_is_stopped(

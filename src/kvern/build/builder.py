@@ -23,7 +23,7 @@ from kvern.build.interpreters import Interpreters
 from kvern.build.parsers import Parsers
 from kvern.build.process import OnLine, Seat
 from kvern.build.revision import Environment, Interpreter, Revision
-from kvern.build.staging import clear, flush, remove, staging
+from kvern.build.staging import clear, flush, in_thread, remove, staging
 from kvern.build.wheels import Wheels
 from kvern.sandbox import Sandbox
 
@@ -253,10 +253,14 @@ class Builder:
             environment = await self._environment(request, code, interpreter, take)
             record = {"handler": entry, "environment": environment.key, "lock": environment.lock}
             (draft / _RECORD).write_text(json.dumps(record))
-            await asyncio.to_thread(self._publish, draft, request.revision_id)
+            try:
+                await in_thread(self._publish, draft, request.revision_id)
+            except asyncio.CancelledError:
+                await in_thread(remove, self._revisions / request.revision_id)
+                raise
         revision = self.restore(request)
         if revision is None:
-            raise BuildError("The revision was removed while it was being built.")
+            raise BuildError("What was built was removed from the service's disk at once; deploy it again.")
         return revision
 
     async def _environment(

@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 from kvern.build import boxed
 from kvern.build.process import OverLimitError, Seat, run, run_seated, show_interpreter
 from kvern.build.revision import Interpreter
-from kvern.build.staging import open_to_all, remove, staging
+from kvern.build.staging import in_thread, open_to_all, remove, staging
 from kvern.sandbox import Box, Mount, Sandbox, users
 
 _FORM = 1
@@ -100,14 +100,14 @@ class Bytecode:
         async with staging(self._staging) as work:
             units = await asyncio.to_thread(_units, environment, interpreter)
             there = self._folder / interpreter.runtime
-            missing = {unit.key: unit for unit in units if not (there / unit.key).is_dir()}
+            missing = {unit.key: unit for unit in units if not _asked_for(there / unit.key)}
             largest_first = sorted(missing.values(), key=lambda unit: -unit.size)
             async with asyncio.TaskGroup() as group:
                 for unit in largest_first:
                     group.create_task(self._compile(unit, work / unit.key, interpreter))
-            await asyncio.to_thread(self._link, units, work, interpreter)
+            await in_thread(self._link, units, work, interpreter)
             yield
-            await asyncio.to_thread(self._keep, list(missing), work, there)
+            await in_thread(self._keep, list(missing), work, there)
 
     def collect(self, grace: float) -> int:
         """Remove what no environment has links to and nobody has asked for in the last `grace` seconds; how many."""
@@ -133,7 +133,7 @@ class Bytecode:
             argv += [place, root, inside(target), str(processes)]
             mounts = [program, source, *show_interpreter(interpreter)]
             if self._sandbox.users:
-                await asyncio.to_thread(open_to_all, unit.root / unit.top)
+                await in_thread(open_to_all, unit.root / unit.top)
             user = await asyncio.to_thread(users.take, self._sandbox.users, mounts)
             if user is not None:
                 os.chown(out, user, user)
@@ -146,15 +146,13 @@ class Bytecode:
             else:
                 with contextlib.suppress(OverLimitError):
                     await run_seated(command, _ENV, lambda _: None, self._seat(), stdin=names)
-            await asyncio.to_thread(_tidy, out, len(unit.names))
+            await in_thread(_tidy, out, len(unit.names))
 
     def _link(self, units: Sequence[_Unit], work: Path, interpreter: Interpreter) -> None:
         there = self._folder / interpreter.runtime
         for unit in units:
             made = work / unit.key
             folder = made if made.is_dir() else there / unit.key
-            with contextlib.suppress(OSError):
-                os.utime(folder)
             for number, name in enumerate(unit.names):
                 _put(folder / str(number), unit.root / cached(name, interpreter))
 
@@ -164,6 +162,15 @@ class Bytecode:
             # Another build may have been quicker.
             with contextlib.suppress(OSError):
                 (work / key).rename(there / key)
+
+
+def _asked_for(unit: Path) -> bool:
+    """Whether a unit is there; then it stays for a while, so that it can be linked."""
+    try:
+        os.utime(unit)
+    except OSError:
+        return False
+    return True
 
 
 def _units(environment: Path, interpreter: Interpreter) -> list[_Unit]:

@@ -24,7 +24,7 @@ from kvern.build.process import OnLine
 from kvern.build.requirements import Requirements
 from kvern.build.revision import Environment, Interpreter
 from kvern.build.sources import Sources, sources
-from kvern.build.staging import exclusive, remove, seal, staging
+from kvern.build.staging import exclusive, in_thread, remove, seal, staging
 from kvern.build.urls import Scrubber
 from kvern.build.wheels import Wheels
 
@@ -127,10 +127,9 @@ class Environments:
         found = sources(wanted, index_url, extra_index_urls, self._environ)
         question = await asyncio.to_thread(self._question, code, wanted, found, interpreter)
         locked = self._recent(question)
-        ready = self.restore(locked.key) if locked else None
+        ready = self._found(locked.key) if locked else None
         if ready is not None:
             on_line("The requirements are as before, and their environment is there.")
-            _touch(ready.path)
             return ready
         flight = self._flights.get(question)
         if flight is None:
@@ -191,7 +190,7 @@ class Environments:
         Returns:
             None when the wheels are not there, or are not for this interpreter.
         """
-        ready = self.restore(key)
+        ready = self._found(key)
         if ready is not None and ready.interpreter == interpreter:
             return ready
         kept = await asyncio.to_thread(self._wheels.pinned, key)
@@ -201,7 +200,7 @@ class Environments:
         anew = _key(lock, interpreter, built_for)
         nowhere = Sources(env={}, no_index=True, files=(), netrc="", scrub=Scrubber())
         async with staging(self._staging) as work, exclusive(self._folder / f".{anew}.lock"):
-            ready = self.restore(anew)
+            ready = self._found(anew)
             if ready is not None:
                 return ready
             on_line("The environment is lost; making it again from kept wheels.")
@@ -235,9 +234,8 @@ class Environments:
         found = sources(wanted, index_url, extra_index_urls, self._environ)
         key = _key(lock, interpreter, "")
         async with staging(self._staging) as work, exclusive(self._folder / f".{key}.lock"):
-            ready = self.restore(key)
+            ready = self._found(key)
             if ready is not None:
-                _touch(ready.path)
                 return ready
             job = Job(work, code, wanted, found, interpreter, on_line)
             try:
@@ -266,20 +264,26 @@ class Environments:
         """Note that someone has just used the environment `key`."""
         _touch(self._folder / key)
 
+    def _found(self, key: str) -> Environment | None:
+        """As `restore`, for one that is about to be used: it is not removed before a revision names it."""
+        self.touch(key)
+        return self.restore(key)
+
     async def _make(
         self, question: str, code: Path, wanted: Requirements, found: Sources, interpreter: Interpreter, tell: OnLine
     ) -> Environment:
         async with staging(self._staging) as work:
             job = Job(work, code, wanted, found, interpreter, tell)
+            # Now: who brought the code may be gone before it is this one's turn, and others wait for the same.
+            self._installer.lay_out(job)
             locked = self._recent(question)
             # What was built for an earlier lock is gone with its cache, so a source build locks and builds in one go.
             if locked is None or locked.from_source:
                 locked = await self._lock(question, job)
             async with exclusive(self._folder / f".{locked.key}.lock"):
-                ready = self.restore(locked.key)
+                ready = self._found(locked.key)
                 if ready is not None:
                     tell("An environment with these packages is there already.")
-                    _touch(ready.path)
                     return ready
                 await self._installer.install(job, locked.lock, from_source=locked.from_source)
                 return await self._finish(job, locked.key, locked.lock, question if locked.from_source else "")
@@ -288,7 +292,7 @@ class Environments:
         finished = Environment(key, self._folder / key, job.interpreter, lock)
         job.on_line("Installed; preparing its modules.")
         async with self._bytecode.added(job.environment, job.interpreter):
-            await asyncio.to_thread(_finish, job.environment, finished, built_for)
+            await in_thread(_finish, job.environment, finished, built_for)
         self._wheels.keep(finished, built_for)
         return finished
 

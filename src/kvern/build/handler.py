@@ -13,6 +13,7 @@ from kvern.build.bytecode import cached
 from kvern.build.errors import EntryPointError
 from kvern.build.parsers import Parsers
 from kvern.build.revision import Interpreter
+from kvern.build.staging import in_thread
 
 _LARGEST = 5_000_000
 _TOGETHER = 50_000_000
@@ -71,7 +72,7 @@ async def check(code: Path, handler: str, interpreter: Interpreter, parsers: Par
     parsed = await parsers.parse(interpreter, handler, sources)
     if parsed.fault:
         raise EntryPointError(f"{parsed.fault}.")
-    await asyncio.to_thread(_keep, code, parsed.bytecode, interpreter)
+    await in_thread(_keep, code, parsed.bytecode, interpreter)
 
 
 def _sources(code: Path, handler: str) -> dict[str, bytes]:

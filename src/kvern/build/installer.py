@@ -108,7 +108,7 @@ class Installer:
         wanted = job.requirements
         if wanted.needs_source and not from_source:
             raise SourceNeededError("Something is asked for that has to be built.")
-        inside = self._lay_out(job)
+        inside = self.lay_out(job)
         out = inside / "lock.txt"
         arguments = ["pip", "compile", str(inside / "requirements.in"), "-o", str(out), "-q"]
         arguments += ["--generate-hashes", "--no-header", "--no-annotate", "-p", str(job.interpreter.executable)]
@@ -135,7 +135,7 @@ class Installer:
         Raises:
             InstallError: something cannot be fetched, built or installed.
         """
-        inside = self._lay_out(job)
+        inside = self.lay_out(job)
         pinned = inside / "pinned.txt"
         pinned.unlink(missing_ok=True)
         with pinned.open("x") as file:
@@ -155,7 +155,7 @@ class Installer:
         formats = job.requirements.formats if from_source else ["--no-build"]
         return [*formats, "--no-index"] if job.sources.no_index else formats
 
-    def _lay_out(self, job: Job) -> Path:
+    def lay_out(self, job: Job) -> Path:
         """The folder that uv may write to, with what it reads; left as it is when it was laid out before."""
         inside = job.work / "inside"
         if inside.exists():

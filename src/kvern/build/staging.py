@@ -10,8 +10,12 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _ALIVE = ".alive"
 _FEW = 64
@@ -35,6 +39,22 @@ async def staging(root: Path) -> AsyncGenerator[Path, None]:
             raise
         finally:
             os.close(alive)
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `work` returns, done in a thread; when this is cancelled, not before the thread has ended.
+
+    For all that writes: else it would go on in a folder that is being removed, and could give what is half removed a
+    name for good.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
+        raise
 
 
 @contextlib.contextmanager

@@ -109,8 +109,10 @@ class BuildLogs:
             return []
 
     async def forget(self, function_id: int) -> None:
-        """Remove a function's log. Harmless when there is none."""
-        self._live.pop(function_id, None)
+        """Remove a function's log; nobody waits for more of it then. Harmless when there is none."""
+        log = self._live.pop(function_id, None)
+        if log is not None:
+            log.finish()
         with contextlib.suppress(OSError):
             await asyncio.to_thread(self._path(function_id).unlink, missing_ok=True)
 

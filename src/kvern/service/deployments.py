@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,6 +37,8 @@ TRACE_MOST = 2000
 
 _COLLECT_LEAST, _COLLECT_MOST = 60.0, 3600.0
 """Seconds between two looks for what no function uses, when nothing is deleted."""
+
+_FAULT = "A fault of the service; its log tells more"
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +132,16 @@ class Deployments:
         Raises:
             BuildError: it is not Ready any more, or cannot be made here.
         """
-        return function.revision or await asyncio.shield(self._obtain(function))
+        if function.revision is not None:
+            return function.revision
+        making = self._obtain(function)
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if making.cancelled() and not (task and task.cancelling()):  # not who waits was cancelled, but the build
+                raise BuildError("The function was deleted, or the service stopped, while it was made") from None
+            raise
 
     def _obtain(self, function: LiveFunction) -> asyncio.Task[Revision]:
         number = function.record.id
@@ -151,7 +163,13 @@ class Deployments:
             raise BuildError("The function is not Ready any more")
         if self._restore(function) and function.revision is not None:
             return function.revision
-        function.revision = await self._build(function, lambda _: None)
+        try:
+            function.revision = await self._build(function, lambda _: None)
+        except BuildError:
+            raise
+        except Exception as error:  # the call that waits for it must end
+            _log.exception("making function %s here met a fault", function.record.id)
+            raise BuildError(_in_words(error)) from error
         _log.info("function %s, which another server built, is here now", function.record.id)
         return function.revision
 
@@ -240,7 +258,8 @@ class Deployments:
             _fail(function, log, "The service could not keep the state of the deployment", str(error))
         except Exception as error:
             _log.exception("the deployment of function %s met a fault", record.id)
-            _fail(function, log, "A fault of the service; its log tells more", f"{type(error).__name__}: {error}")
+            words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            _fail(function, log, _in_words(error), f"{type(error).__name__}: {words}")
         finally:
             await asyncio.gather(kept, return_exceptions=True)
         _log.info("function %s %r is %s", record.id, record.name, status)
@@ -254,12 +273,17 @@ class Deployments:
             _log.debug("build of function %s: %s", function.record.id, line)
             tell(line)
 
-        try:
-            sealed = self._functions.secrets(function)
-            async with self._blobs.local(function.record.bundle) as bundle:
-                return await self._builder.build(self._request(function, sealed, bundle), on_output)
-        except (ValueError, FileNotFoundError) as error:
-            raise BuildError(str(error)) from error
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                sealed = self._functions.secrets(function)
+                bundle = await stack.enter_async_context(self._blobs.local(function.record.bundle))
+                request = self._request(function, sealed, bundle)
+            except FileNotFoundError as error:
+                _log.error("function %s: %s", function.record.id, error)
+                raise BuildError("The service has lost this function's zip; upload and deploy it again") from error
+            except ValueError as error:
+                raise BuildError(str(error)) from error
+            return await self._builder.build(request, on_output)
 
     def _request(self, function: LiveFunction, sealed: FunctionSecrets, bundle: Path | None = None) -> BuildRequest:
         record = function.record
@@ -297,6 +321,13 @@ def _egress(metadata: Mapping[str, str] | None) -> list[str] | None:
     for text in found:
         destination(text)
     return found
+
+
+def _in_words(error: Exception) -> str:
+    """What whoever deploys can do about an error that is not theirs."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk of the service is full; deploy again when its operator has made room"
+    return _FAULT
 
 
 def _version(revision: Revision) -> str:

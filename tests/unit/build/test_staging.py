@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
-from kvern.build.staging import clear, exclusive, remove, seal, staging
+from kvern.build.staging import clear, exclusive, flush, in_thread, remove, seal, staging
 
 
 async def test_a_staging_folder_is_private_and_goes_with_the_work(tmp_path: Path) -> None:
@@ -106,3 +107,44 @@ def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     remove(tmp_path / "link")
     assert [path.name for path in tmp_path.iterdir()] == ["real"]
+
+
+async def test_a_thread_that_writes_is_waited_for_when_the_work_is_called_off(tmp_path: Path) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def write(folder: Path) -> None:
+        begun.set()
+        assert go.wait(30)
+        (folder / "late").write_text("x")
+
+    async def work() -> None:
+        async with staging(tmp_path / "staging") as folder:
+            await in_thread(write, folder)
+
+    task = asyncio.create_task(work())
+    assert await asyncio.to_thread(begun.wait, 30)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=0.1)
+    assert not done
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+async def test_what_a_thread_raises_is_raised(tmp_path: Path) -> None:
+    assert await in_thread(int, "7") == 7
+    with pytest.raises(ValueError, match="seven"):
+        await in_thread(int, "seven")
+
+
+@pytest.mark.parametrize("count", [3, 200])
+def test_a_tree_is_flushed_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    for number in range(count):
+        (tmp_path / "inner" / f"{number}").mkdir(parents=True)
+        (tmp_path / "inner" / f"{number}" / "file").write_text("x")
+    flushed: set[str] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.add(os.readlink(f"/proc/self/fd/{descriptor}")))
+    monkeypatch.setattr(os, "sync", lambda: flushed.update(map(str, [tmp_path, *tmp_path.rglob("*")])))
+    flush(tmp_path)
+    assert flushed == {str(path) for path in [tmp_path, *tmp_path.rglob("*")]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import logging
 from pathlib import Path
 
@@ -116,6 +117,61 @@ async def test_a_bundle_that_is_gone_fails_the_deployment(p: Plant) -> None:
     await p._anew()
     function = p.service.functions.get(PROJECT, made.id)
     await until(lambda: function.record.status == "Failed")
+    assert function.record.error_message == "The service has lost this function's zip; upload and deploy it again"
+
+
+async def test_a_file_that_is_missing_in_a_build_is_a_fault_and_shows_no_path(p: Plant) -> None:
+    p.builder.fails = FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/build/staging/1")
+    function = await failed(p)
+    assert "fault of the service" in (function.record.error_message or "")
+    assert "/data" not in f"{function.record.error_message} {function.record.error_trace}"
+
+
+async def test_a_full_disk_is_called_one(p: Plant) -> None:
+    p.builder.fails = OSError(errno.ENOSPC, "No space left on device", "/data/build/staging/1")
+    function = await failed(p)
+    assert function.record.error_message == (
+        "The disk of the service is full; deploy again when its operator has made room"
+    )
+    assert function.record.error_trace == "OSError: No space left on device"
+
+
+async def test_who_waits_for_the_end_of_a_build_is_told_once_and_then_it_is_kept(p: Plant) -> None:
+    p.builder.holding = True
+    made = await p.create()
+    function = p.service.functions.get(PROJECT, made.id)
+    await until(lambda: p.builder.requests)
+    waiting = asyncio.create_task(p.service.deployments.log(function, 1000, 30))
+    await asyncio.sleep(0)
+    p.builder.holding = False
+    log = await waiting
+    assert log.status == "Ready"
+    assert await status_kept(p, function) == "Ready"
+    assert (await p.service.deployments.log(function, 0, 0)).items[-1].message == "Ready."
+
+
+async def test_who_follows_the_build_of_a_function_that_is_deleted_is_not_kept_waiting(p: Plant) -> None:
+    p.builder.holding = True
+    made = await p.create()
+    function = p.service.functions.get(PROJECT, made.id)
+    await until(lambda: p.builder.requests)
+    waiting = asyncio.create_task(p.service.deployments.log(function, 1000, 3600))
+    await asyncio.sleep(0)
+    await p.service.functions.delete(PROJECT, [ByIdOrExternalId(id=made.id)], ignore_unknown=False)
+    async with asyncio.timeout(10):
+        await waiting
+
+
+async def test_a_call_that_waits_for_a_build_which_is_called_off_is_told_so(p: Plant) -> None:
+    function = await p.function()
+    function.revision = None
+    p.builder.made.clear()
+    p.builder.holding = True
+    waiting = asyncio.create_task(p.service.deployments.obtain(function))
+    await until(lambda: len(p.builder.requests) == 2)
+    await p.service.deployments.withdraw(function)
+    with pytest.raises(BuildError, match="was deleted"):
+        await waiting
 
 
 async def test_a_state_that_cannot_be_kept_fails_the_deployment(p: Plant) -> None:

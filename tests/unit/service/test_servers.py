@@ -11,6 +11,7 @@ import pytest
 from tests.unit.cluster import MASTER_KEY, Cluster, Door, cluster
 from tests.unit.fakes import PROJECT, Plant, once, raised, until
 
+from kvern.build.errors import BuildError
 from kvern.engine import LogLine
 from kvern.service import call_logs, issuer
 from kvern.service.functions import LiveFunction
@@ -86,9 +87,12 @@ async def test_a_function_of_one_server_runs_on_another_with_the_same_packages(a
 
 async def test_a_function_that_cannot_be_made_elsewhere_says_so_and_stays_ready(a: Plant, b: Plant) -> None:
     function = await a.function()
-    b.builder.fails = ValueError("no such interpreter")
+    b.builder.fails = BuildError("no such interpreter")
     record = await b.ended(await there(b, function))
     assert (record.status, record.error_message) == ("Failed", "no such interpreter")
+    b.builder.fails = ValueError("a fault")
+    record = await b.ended(await there(b, function))
+    assert (record.status, record.error_message) == ("Failed", "A fault of the service; its log tells more")
     assert function.record.status == "Ready"
     b.builder.fails = None
     assert (await b.ended(await there(b, function))).status == "Completed"
