@@ -605,8 +605,8 @@ async def test_a_build_that_is_called_off_while_it_is_written_down_is_no_build(
     go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await workshop.builder.close()  # the wheels are packed in a staging folder too
     assert workshop.left_in("staging") == workshop.left_in("revisions") == []
-    await workshop.builder.close()
 
 
 async def test_a_build_that_takes_too_long_is_stopped(
