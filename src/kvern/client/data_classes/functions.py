@@ -1,19 +1,14 @@
-"""Functions (contract 3); calls and schedules have files of their own and are at hand here too."""
+"""Functions (contract 3); what is sent, limits, calls and schedules have files of their own, and are here too."""
 
 # ruff: noqa: A002 (the names of the arguments are those of the official SDK)
 from __future__ import annotations
 
-from abc import ABC
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from kvern.client.data_classes._base import (
     CogniteFilter,
-    CogniteResource,
-    CogniteResourceList,
-    ExternalIDTransformerMixin,
     IdTransformerMixin,
     WriteableCogniteResourceList,
-    WriteableCogniteResourceWithClientRef,
     take_over,
 )
 from kvern.client.data_classes.function_calls import (
@@ -23,6 +18,7 @@ from kvern.client.data_classes.function_calls import (
     FunctionCallLogEntry,
     FunctionCallsFilter,
 )
+from kvern.client.data_classes.function_limits import FunctionsLimits, FunctionsStatus
 from kvern.client.data_classes.function_schedules import (
     FunctionSchedule,
     FunctionScheduleCore,
@@ -30,6 +26,13 @@ from kvern.client.data_classes.function_schedules import (
     FunctionSchedulesList,
     FunctionScheduleWrite,
     FunctionScheduleWriteList,
+)
+from kvern.client.data_classes.function_writes import (
+    HANDLER_FILE_NAME,
+    FunctionCore,
+    FunctionWrite,
+    FunctionWriteList,
+    RunTime,
 )
 from kvern.client.data_classes.shared import TimestampRange
 
@@ -64,9 +67,7 @@ __all__ = [
     "RunTime",
 ]
 
-RunTime: TypeAlias = Literal["py310", "py311", "py312", "py313"]
 FunctionStatus: TypeAlias = Literal["Queued", "Deploying", "Ready", "Failed"]
-HANDLER_FILE_NAME = "handler.py"
 DEFAULT_LIMIT_READ = 25
 
 
@@ -97,54 +98,6 @@ class FunctionHandle(Protocol):
     ) -> object:
         """Runs the function; see the class."""
         ...
-
-
-class FunctionCore(WriteableCogniteResourceWithClientRef["FunctionWrite"], ABC):
-    """What a function has when it is written and when it is read.
-
-    Args:
-        name: Name, 1 to 140 characters; need not be unique.
-        external_id: Your own identifier, unique among functions, at most 255 characters.
-        description: At most 500 characters.
-        owner: Who answers for it, at most 128 characters.
-        file_id: The zip of source code in the Files API.
-        function_path: The file that defines `handle`: a POSIX path, relative to the root of the zip.
-        secrets: Passed to `handle`; the values read back as `***`. Keys: lower-case letters, digits and dashes, at most
-            15 characters.
-        env_vars: Environment variables of the process.
-        cpu: Cores; `limits()` tells the range. None takes the server's default.
-        memory: Gigabytes; `limits()` tells the range. None takes the server's default.
-        runtime: The Python that runs it. None takes the server's default.
-        metadata: Your own key-value pairs.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        external_id: str | None,
-        description: str | None,
-        owner: str | None,
-        file_id: int,
-        function_path: str,
-        secrets: dict[str, str] | None,
-        env_vars: dict[str, str] | None,
-        cpu: float | None,
-        memory: float | None,
-        runtime: RunTime | None,
-        metadata: dict[str, str] | None,
-    ) -> None:
-        self.name = name
-        self.file_id = file_id
-        self.external_id = external_id
-        self.description = description
-        self.owner = owner
-        self.function_path = function_path
-        self.secrets = secrets
-        self.env_vars = env_vars
-        self.cpu = cpu
-        self.memory = memory
-        self.runtime: RunTime | None = runtime
-        self.metadata = metadata
 
 
 class Function(FunctionCore):
@@ -351,65 +304,6 @@ class Function(FunctionCore):
         run_sync(self.wait_async(timeout))
 
 
-class FunctionWrite(FunctionCore):
-    """What is sent in order to create a function.
-
-    Args:
-        name: Name, 1 to 140 characters; need not be unique.
-        file_id: The zip of source code in the Files API.
-        external_id: Your own identifier, unique among functions.
-        description: What it does.
-        owner: Who answers for it.
-        function_path: The file that defines `handle`: a POSIX path, relative to the root of the zip.
-        secrets: Passed to `handle`; can never be read back.
-        env_vars: Environment variables of the process.
-        cpu: Cores. None takes the server's default.
-        memory: Gigabytes. None takes the server's default.
-        runtime: The Python that runs it. None takes the server's default.
-        metadata: Your own key-value pairs.
-        index_url: The package index to install from instead of the usual one; may hold a user name and password.
-        extra_index_urls: Further package indexes.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        file_id: int,
-        external_id: str | None = None,
-        description: str | None = None,
-        owner: str | None = None,
-        function_path: str = HANDLER_FILE_NAME,
-        secrets: dict[str, str] | None = None,
-        env_vars: dict[str, str] | None = None,
-        cpu: float | None = None,
-        memory: float | None = None,
-        runtime: RunTime | None = None,
-        metadata: dict[str, str] | None = None,
-        index_url: str | None = None,
-        extra_index_urls: list[str] | None = None,
-    ) -> None:
-        super().__init__(
-            name,
-            external_id,
-            description,
-            owner,
-            file_id,
-            function_path,
-            secrets,
-            env_vars,
-            cpu,
-            memory,
-            runtime,
-            metadata,
-        )
-        self.index_url = index_url
-        self.extra_index_urls = extra_index_urls
-
-    def as_write(self) -> FunctionWrite:
-        """Itself."""
-        return self
-
-
 class FunctionFilter(CogniteFilter):
     """Narrows a list of functions down; all conditions must hold.
 
@@ -442,12 +336,6 @@ class FunctionFilter(CogniteFilter):
         self.metadata = metadata
 
 
-class FunctionWriteList(CogniteResourceList[FunctionWrite], ExternalIDTransformerMixin):
-    """Functions to be created."""
-
-    _RESOURCE = FunctionWrite
-
-
 class FunctionList(WriteableCogniteResourceList[FunctionWrite, Function], IdTransformerMixin):
     """Functions."""
 
@@ -456,40 +344,3 @@ class FunctionList(WriteableCogniteResourceList[FunctionWrite, Function], IdTran
     def as_write(self) -> FunctionWriteList:
         """What to send in order to create the same again."""
         return FunctionWriteList([function.as_write() for function in self])
-
-
-class FunctionsLimits(CogniteResource):
-    """What a function may use.
-
-    Args:
-        timeout_minutes: How long a call may run.
-        cpu_cores: `min`, `max` and `default` of a call's cores.
-        memory_gb: `min`, `max` and `default` of a call's memory, in gigabytes.
-        runtimes: The Pythons that the server has.
-        response_size_mb: How large a response may be, in megabytes.
-    """
-
-    def __init__(
-        self,
-        timeout_minutes: int,
-        cpu_cores: dict[str, float],
-        memory_gb: dict[str, float],
-        runtimes: list[RunTime],
-        response_size_mb: int | None = None,
-    ) -> None:
-        self.timeout_minutes = timeout_minutes
-        self.cpu_cores = cpu_cores
-        self.memory_gb = memory_gb
-        self.runtimes: list[RunTime] = runtimes
-        self.response_size_mb = response_size_mb
-
-
-class FunctionsStatus(CogniteResource):
-    """Whether the project may use functions.
-
-    Args:
-        status: `inactive`, `requested` or `activated`.
-    """
-
-    def __init__(self, status: str) -> None:
-        self.status = status
