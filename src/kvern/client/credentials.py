@@ -14,7 +14,8 @@ from kvern.client.documents import load_mapping
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from kvern.client.interactive import InteractivePrompt, OAuthDeviceCode, OAuthInteractive
+    from kvern.client.device_code import OAuthDeviceCode
+    from kvern.client.interactive import InteractivePrompt, OAuthInteractive
 
 __all__ = [
     "CredentialProvider",
@@ -34,10 +35,12 @@ _HTTP_OPTIONS = frozenset({"timeout", "follow_redirects", "cookies"})
 
 def __getattr__(name: str) -> Any:
     # The flows that need a person bring a web server and more along: imported when asked for.
-    if name in ("OAuthInteractive", "OAuthDeviceCode", "InteractivePrompt"):
+    if name in ("OAuthInteractive", "InteractivePrompt"):
         from kvern.client import interactive
 
         return getattr(interactive, name)
+    if name == "OAuthDeviceCode":
+        return _device_code()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -309,7 +312,7 @@ def _interactive() -> type[CredentialProvider]:
 
 
 def _device_code() -> type[CredentialProvider]:
-    from kvern.client.interactive import OAuthDeviceCode
+    from kvern.client.device_code import OAuthDeviceCode
 
     return OAuthDeviceCode
 

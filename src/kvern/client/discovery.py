@@ -97,7 +97,8 @@ def _cdf_credentials(env: Mapping[str, str], cluster: str | None) -> CredentialP
             **custom,
         )
     if flow in ("interactive", "device_code"):
-        from kvern.client.interactive import OAuthDeviceCode, OAuthInteractive
+        from kvern.client.device_code import OAuthDeviceCode
+        from kvern.client.interactive import OAuthInteractive
 
         client_id = _needed(env, "IDP_CLIENT_ID", f"LOGIN_FLOW={flow}")
         authority = authority or _needed(env, "IDP_AUTHORITY_URL", f"LOGIN_FLOW={flow}")

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
-from kvern.client import interactive, oauth
+from kvern.client import device_code, interactive, oauth
 from kvern.client.credentials import (
     CredentialProvider,
     OAuthClientCredentials,
@@ -30,7 +30,7 @@ from tests.unit.client.idp import IdentityProvider
 def idp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[IdentityProvider]:
     provider = IdentityProvider()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for module in (oauth, interactive):
+    for module in (oauth, device_code):
         monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
     yield provider
     provider.stop()
