@@ -22,6 +22,19 @@ from kvern.service.oidc_http import Reply
 from tests.acceptance.server import until
 from tests.unit.issuers import FakeIssuer
 
+WHO = """
+    def handle(client, data):
+        from cognite.client.exceptions import CogniteAPIError
+        inspected = client.iam.token.inspect()
+        try:
+            client.files.list()
+            files = "open"
+        except CogniteAPIError as error:
+            files = error.code
+        return {"subject": inspected.subject, "files": files, "capabilities": inspected.dump()["capabilities"]}
+"""
+"""A handler that tells as whom it acts, and what that may do."""
+
 ROOT = Path(__file__).resolve().parents[2]
 PROVIDER = "oidc-provider-mock==0.3.4"
 REDIRECT = "http://127.0.0.1/back"

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.acceptance.api import Api
-from tests.acceptance.issuers import Provider, ServedIssuer, bearer, words
+from tests.acceptance.issuers import WHO, Provider, ServedIssuer, bearer, words
 from tests.acceptance.server import Server, until
 
 SETTINGS = """
@@ -30,18 +30,6 @@ audience = "api://kvern"
 [projects.lab.groups.robots]
 source-id = "robots"
 capabilities = ["functions:*", "files:*", "sessions:*"]
-"""
-
-WHO = """
-    def handle(client, data):
-        from cognite.client.exceptions import CogniteAPIError
-        inspected = client.iam.token.inspect()
-        try:
-            client.files.list()
-            files = "open"
-        except CogniteAPIError as error:
-            files = error.code
-        return {"subject": inspected.subject, "files": files, "capabilities": inspected.dump()["capabilities"]}
 """
 
 

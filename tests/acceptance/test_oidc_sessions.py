@@ -13,7 +13,7 @@ import pytest
 
 from kvern.service.oidc_tokens import EXCHANGE
 from tests.acceptance.api import Api
-from tests.acceptance.issuers import Provider, ServedIssuer, bearer, words
+from tests.acceptance.issuers import WHO, Provider, ServedIssuer, bearer, words
 from tests.acceptance.server import Server, until
 from tests.acceptance.turned_clock import PROGRAM, Turned
 
@@ -36,18 +36,6 @@ capabilities = ["functions:*", "sessions:*"]
 [projects.kvern.groups.engineers]
 source-id = "engineers"
 capabilities = ["functions:*", "sessions:*"]
-"""
-
-WHO = """
-    def handle(client, data):
-        from cognite.client.exceptions import CogniteAPIError
-        inspected = client.iam.token.inspect()
-        try:
-            client.files.list()
-            files = "open"
-        except CogniteAPIError as error:
-            files = error.code
-        return {"subject": inspected.subject, "files": files, "capabilities": inspected.dump()["capabilities"]}
 """
 
 UNTIL_REFUSED = """
