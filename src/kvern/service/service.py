@@ -48,7 +48,7 @@ from kvern.service.shared import Shared
 from kvern.service.ticks import Ledger
 from kvern.service.uploads import Uploads
 from kvern.settings import Settings
-from kvern.store import Store, StoreFault, files, sessions, uploads
+from kvern.store import Store, StoreFault, files, functions, sessions, uploads
 from kvern.store.blobs import Blobs
 from kvern.store.vault import write_private
 from kvern.wire.errors import UnauthenticatedError
@@ -60,6 +60,9 @@ CLIENT_FILE = "client.json"
 _DAY_MS = 24 * 3_600_000
 _TIDY_EVERY = 60.0
 _TIDY_MOST = 500
+
+_YOUNG = 86_400.0
+"""Seconds: no request writes a blob and names it so much later."""
 
 _log = logging.getLogger(__name__)
 
@@ -266,21 +269,26 @@ class Service:
         except (OSError, msgspec.DecodeError, UnauthenticatedError):
             return None
 
-    async def _clear_leftovers(self) -> None:
+    async def _clear_leftovers(self, young: float = 0.0) -> None:
         """Blobs that no row names: of an upload or a deletion that was cut short."""
-        kept = await self._store.read(lambda connection: files.blobs(connection) | uploads.blobs(connection))
-        kept.update(function.record.bundle for function in self.functions.everything())
-        await self.blobs.clear_leftovers(kept)
+        kept = await self._store.read(lambda c: files.blobs(c) | uploads.blobs(c) | functions.bundles(c))
+        await self.blobs.clear_leftovers(kept, young)
 
     async def _tidy(self) -> None:
         """Forget, in small steps, what is older than it has to be kept."""
+        cleared = 0
         while True:
             await asyncio.sleep(_TIDY_EVERY)
             self.sessions.forget_stale()
             if not self.servers.leads:
                 continue
+            now = self._clock.now()
             try:
-                await self._forget(self._clock.now())
+                await self._forget(now)
+                if self.servers.shared and now - cleared >= _DAY_MS:
+                    # At its start, a server among several cannot: others write meanwhile.
+                    await self._clear_leftovers(_YOUNG)
+                    cleared = now
             except StoreFault as error:
                 _log.error("tidying up did not work, trying again later: %s", error)
 

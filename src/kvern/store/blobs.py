@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterable
 from pathlib import Path
 from typing import Protocol
@@ -34,8 +36,13 @@ class Blobs(Protocol):
 
     async def delete(self, key: str) -> None: ...
 
-    async def clear_leftovers(self, kept: set[str]) -> None:
-        """Delete what is under no key of `kept`. Only while nothing is being written."""
+    async def clear_leftovers(self, kept: set[str], young: float = 0.0) -> None:
+        """Delete what is under no key of `kept`.
+
+        Args:
+            young: seconds; what is newer stays, because somebody writes it or is about to name it. With 0, nothing may
+                be being written.
+        """
         ...
 
     async def mark(self, new: str | None) -> str | None:
@@ -90,8 +97,8 @@ class LocalBlobs:
     async def delete(self, key: str) -> None:
         await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
 
-    async def clear_leftovers(self, kept: set[str]) -> None:
-        await asyncio.to_thread(self._clear, kept)
+    async def clear_leftovers(self, kept: set[str], young: float = 0.0) -> None:
+        await asyncio.to_thread(self._clear, kept, time.time() - young if young else math.inf)
 
     async def mark(self, new: str | None) -> str | None:
         return await asyncio.to_thread(self._marked, new)
@@ -109,10 +116,13 @@ class LocalBlobs:
             _flush_folder(self._root)
         return path.read_text().strip() if path.exists() else None
 
-    def _clear(self, kept: set[str]) -> None:
+    def _clear(self, kept: set[str], before: float) -> None:
         for path in self._root.glob("*/*"):
             if path.parent == self._incoming or path.name not in kept:
-                path.unlink(missing_ok=True)
+                # That of the last change of the inode: a copy is a second name for old bytes.
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_ctime <= before:
+                        path.unlink()
 
     def _new(self) -> tuple[str, Path]:
         key = secrets.token_hex(20)

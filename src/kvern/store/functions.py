@@ -83,6 +83,11 @@ def everything(connection: Connection) -> list[FunctionRecord]:
     return records
 
 
+def bundles(connection: Connection) -> set[str]:
+    """The keys of all blobs that functions hold."""
+    return set(connection.scalars(select(functions.c.bundle)))
+
+
 def several(connection: Connection, ids: Sequence[int]) -> list[FunctionRecord]:
     """Those of `ids` that exist; `last_called` as it was kept last."""
     return [_record(row) for row in connection.execute(select(functions).where(functions.c.id.in_(ids))).mappings()]

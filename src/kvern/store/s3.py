@@ -7,8 +7,8 @@ import contextlib
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,14 +38,12 @@ class S3Blobs:
         url: `s3://bucket/prefix`; endpoint, region and keys come from `AWS_ENDPOINT_URL`, `AWS_REGION`,
             `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and their like.
         here: folder for the copies that `local` makes.
-        young: seconds for which an object is not cleared away, because another service may be about to name it.
     """
 
-    def __init__(self, url: str, here: Path, young: float = 3600) -> None:
+    def __init__(self, url: str, here: Path) -> None:
         plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         self._store = S3Store.from_url(url.rstrip("/"), client_options={"allow_http": plain})
         self._here = here
-        self._young = timedelta(seconds=young)
         here.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def write(self, content: AsyncIterable[bytes], limit: int) -> tuple[str, int]:
@@ -104,15 +102,21 @@ class S3Blobs:
             return None
         return bytes(await got.bytes_async()).decode().strip()
 
-    async def clear_leftovers(self, kept: set[str]) -> None:
+    async def clear_leftovers(self, kept: set[str], young: float = 0.0) -> None:
+        before = time.time() - young
         for path in self._here.iterdir():
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if not young or path.stat().st_ctime <= before:
+                    path.unlink()
         kept = {*kept, MARK}
         gone: list[str] = []
-        before = datetime.now(UTC) - self._young
         pages: AsyncIterable[Sequence[ObjectMeta]] = cast(Any, self._store).list()
         async for page in pages:
-            gone.extend(one["path"] for one in page if one["path"] not in kept and one["last_modified"] <= before)
+            gone.extend(
+                one["path"]
+                for one in page
+                if one["path"] not in kept and (not young or one["last_modified"].timestamp() <= before)
+            )
         for start in range(0, len(gone), _AT_ONCE):
             await self._store.delete_async(gone[start : start + _AT_ONCE])
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +16,13 @@ from tests.unit.fakes import PROJECT, Plant, once, raised, until
 from kvern.build.errors import BuildError
 from kvern.engine import LogLine
 from kvern.service import call_logs, issuer
+from kvern.service import service as whole
 from kvern.service.functions import LiveFunction
 from kvern.service.keys import shared_keys
 from kvern.service.live_calls import LiveCall
 from kvern.settings import Settings
 from kvern.store import FencedError
+from kvern.store import blobs as local_blobs
 from kvern.wire.base import ByIdOrExternalId
 from kvern.wire.clients import ClientIds
 from kvern.wire.errors import BusyError, InvalidError, NotFoundError, UnauthenticatedError
@@ -28,6 +32,7 @@ from kvern.wire.schedules import ScheduleFilter
 from kvern.wire.sessions import SessionWrite
 
 MINUTE = 60_000
+DAY = 1440 * MINUTE
 
 
 @pytest.fixture
@@ -352,6 +357,28 @@ async def test_a_start_on_the_same_folder_takes_over_at_once(servers: Cluster, a
     assert await end_of(c, waiting) == ("Completed", None)
     assert len(await servers.rows("SELECT id FROM servers")) == 2
     assert b.service.servers.alive
+
+
+async def test_the_one_that_leads_clears_away_what_nobody_names(
+    servers: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "_TIDY_EVERY", 0.01)
+    monkeypatch.setattr(local_blobs, "time", SimpleNamespace(time=lambda: time.time() + 2 * DAY / 1000))
+    a = await servers.server()
+    function = await a.function()
+    forgotten, _ = await a.blobs.write(once(b"forgotten"), 100)
+    await a.clock.advance(2 * DAY)
+
+    async def is_there(key: str) -> bool:
+        try:
+            async with a.blobs.local(key):
+                return True
+        except FileNotFoundError:
+            return False
+
+    while await is_there(forgotten):
+        await asyncio.sleep(0.01)
+    assert await is_there(function.record.bundle)
 
 
 # Schedules
