@@ -1214,6 +1214,97 @@ async def test_a_call_cancelled_while_its_beginning_is_written_down_does_not_run
     assert (await bench.call(function)).value == 1
 
 
+# Handing a call over, without waiting
+
+
+def hand_over(bench: Bench, function: Revision, order: Order) -> asyncio.Future[Outcome]:
+    outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    assert bench.engine.hand_over(function, order, outcome.set_result)  # which raises when it is told twice
+    assert not outcome.done()
+    return outcome
+
+
+async def test_a_call_is_handed_to_a_warm_worker(bench: Bench) -> None:
+    function = bench.function("def handle(data):\n    print('line')\n    return data")
+    await bench.engine.prepare(function)
+    lines: list[LogLine] = []
+    for number in range(3):
+        outcome = await hand_over(bench, function, bench.order(number, lines))
+        assert (outcome.verdict, outcome.response, outcome.cold) == (Verdict.RETURNED, b"%d" % number, False)
+        assert [line.message for line in lines] == ["line"] * (number + 1)
+        assert outcome.worker
+        assert outcome.run_seconds > 0
+        assert outcome.cpu_seconds is not None
+    await bench.goes_on()
+
+
+async def test_what_has_to_be_waited_for_is_not_handed_over(bench: Bench) -> None:
+    function = bench.function(
+        "import time\ndef handle(data):\n    print('begun'); time.sleep(data['s']); return 'well'"
+    )
+    told: list[Outcome] = []
+
+    async def begin() -> None:
+        raise AssertionError("nothing has happened")
+
+    assert not bench.engine.hand_over(function, bench.order(), told.append), "there is no host"
+    await bench.engine.prepare(function)
+    assert not bench.engine.hand_over(function, bench.order(on_begin=begin), told.append), "its beginning is not kept"
+    lines: list[LogLine] = []
+    running = bench.order({"s": 60}, lines)
+    outcome = hand_over(bench, function, running)
+    assert not bench.engine.hand_over(function, bench.order(), told.append), "the only worker is busy"
+    await until(lambda: bool(lines))
+    assert await bench.engine.cancel(running.call_id)
+    assert (await outcome).verdict is Verdict.CANCELLED
+    assert not await bench.engine.cancel(running.call_id)
+    assert (await bench.call(function, {"s": 0})).value == "well"
+    await bench.engine.stop()
+    assert not bench.engine.hand_over(function, bench.order({"s": 0}), told.append), "it was stopped"
+    assert told == []
+
+
+async def test_a_call_whose_access_is_refused_is_not_handed_over(bench: Bench) -> None:
+    function = bench.function("def handle(client, data): return 'well'")
+    await bench.engine.prepare(function)
+
+    def refuse() -> Access:
+        raise PermissionError("the session has ended")
+
+    assert not bench.engine.hand_over(function, bench.order(access=refuse), lambda _: None)
+    assert (await hand_over(bench, function, bench.order())).response == b'"well"'
+
+
+@pytest.mark.parametrize(
+    ("body", "settings", "verdict"),
+    [
+        ("raise ValueError('no')", {}, Verdict.RAISED),
+        ("return object()", {}, Verdict.UNUSABLE),
+        ("os._exit(3)", {}, Verdict.CRASHED),
+        ("time.sleep(60)", {"timeout": 0.2}, Verdict.TIMED_OUT),
+    ],
+    ids=["raises", "unusable", "dies", "too long"],
+)
+async def test_a_call_that_was_handed_over_ends_as_any_other(
+    bench: Bench, body: str, settings: dict[str, Any], verdict: Verdict
+) -> None:
+    function = bench.function(f"import os, time\ndef handle(data):\n    if data == 0: return 'well'\n    {body}")
+    await bench.engine.prepare(function)
+    await hand_over(bench, function, bench.order(0))  # its time is not counted to the next
+    assert (await hand_over(bench, function, bench.order(1, **settings))).verdict is verdict
+    assert (await bench.call(function, 0, timeout=20.0)).value == "well"
+
+
+async def test_stopping_ends_what_was_handed_over(bench: Bench) -> None:
+    function = bench.function("import time\ndef handle(data):\n    print('begun'); time.sleep(60)")
+    await bench.engine.prepare(function)
+    lines: list[LogLine] = []
+    outcome = hand_over(bench, function, bench.order(lines=lines))
+    await until(lambda: bool(lines))
+    await bench.engine.stop()
+    assert (await outcome).verdict is Verdict.INTERRUPTED
+
+
 # The pool
 
 

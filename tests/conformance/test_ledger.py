@@ -161,7 +161,8 @@ def test_every_due_time_has_one_tick_and_one_call_at_most(
 ) -> None:
     monkeypatch.setattr("kvern.service.queued._AGAIN", 0.001)
     monkeypatch.setattr("kvern.service.missed._RETRY", 0.001)
-    monkeypatch.setattr("kvern.service.running._END_RETRY", 0.001)
+    monkeypatch.setattr("kvern.service.ends._RETRY", 0.001)
+    monkeypatch.setattr("kvern.service.withdrawals._RETRY", 0.001)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
     @settings(

@@ -146,6 +146,23 @@ class FakeEngine:
         finally:
             del self._calls[order.call_id]
 
+    def hand_over(self, revision: Revision, order: Order, done: Callable[[Outcome], None]) -> bool:
+        if self.stopped or not self.room or (self.endings and isinstance(self.endings[0], BaseException)):
+            return False
+        call = self._calls[order.call_id] = _Running(revision, order, asyncio.get_running_loop().create_future())
+
+        def ended(ending: asyncio.Future[Outcome]) -> None:
+            del self._calls[order.call_id]
+            done(ending.result())
+
+        call.ending.add_done_callback(ended)
+        self.orders.append(order)
+        if not self.holding:
+            ending = self.endings.popleft() if self.endings else returned()
+            assert not isinstance(ending, BaseException)
+            call.ending.set_result(ending if isinstance(ending, Outcome) else ending(order))
+        return True
+
     async def _run(self, call: _Running) -> Outcome:
         room = asyncio.ensure_future(self._room.wait())
         await asyncio.wait((room, call.ending), return_when=asyncio.FIRST_COMPLETED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from kvern.build.revision import Revision
@@ -40,6 +41,13 @@ class Engine(Protocol):
 
     async def run(self, revision: Revision, order: Order) -> Outcome:
         """Run one call to its end. Waits for a free worker first; makes the host when there is none."""
+        ...
+
+    def hand_over(self, revision: Revision, order: Order, done: Callable[[Outcome], None]) -> bool:
+        """Hand one call to a warm worker that is free, without waiting for anything; False, and nothing has happened,
+        when there is none, or when there is something to wait for: `run` is for these. `done` is called with the
+        outcome, later and once.
+        """
         ...
 
     async def cancel(self, call_id: int) -> bool:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+import msgspec
+
 from kvern.runner import frames
 
 
@@ -31,6 +36,13 @@ class Answers:
             if not self._begun:
                 self._begun += data
             return None
-        frame = frames.decode(bytes(whole))
+        frame = frames.decode(bytes(whole), _loads)
         self._begun.clear()
         return frame
+
+
+def _loads(text: bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:  # it does not read lone surrogates, which a traceback may have
+        return json.loads(text)

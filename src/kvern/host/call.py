@@ -43,7 +43,7 @@ class Access:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Order:
     """One call, as the engine sees it.
 
@@ -77,8 +77,21 @@ class Order:
     on_begin: Callable[[], Awaitable[object]] | None = None
     traceparent: str | None = None
 
+    def meta(self) -> dict[str, object]:
+        """What the worker is told beside `data`."""
+        meta: dict[str, object] = {"limit": self.response_limit}
+        if self.soft_timeout is not None:
+            meta["soft"], meta["timeout"] = self.soft_timeout, self.timeout
+        if self.schedule_id is not None:
+            meta["schedule_id"] = self.schedule_id
+        if self.scheduled_time is not None:
+            meta["scheduled_time"] = self.scheduled_time
+        if self.traceparent is not None:
+            meta["traceparent"] = self.traceparent
+        return meta
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Outcome:
     """How a call ended.
 

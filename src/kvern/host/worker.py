@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import cast
 
+import msgspec
+
 from kvern.build.revision import Revision
-from kvern.host import processes
+from kvern.host import processes, verdicts
 from kvern.host.answers import Answers
 from kvern.host.box import BoxDiedError, BoxError
 from kvern.host.call import Access, HandlerError, Order, Outcome, Verdict
 from kvern.host.control import CREDENTIALS
-from kvern.host.limits import Limits, megabytes
+from kvern.host.limits import Limits
 from kvern.host.output import Output
 from kvern.host.zygote import Zygote
 from kvern.runner import frames
+
+_log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT = 10.0
 """Seconds for the zygote to fork a worker."""
@@ -30,17 +36,6 @@ DEATH_TIMEOUT = 5.0
 
 META_LIMIT = 1 << 20
 """Bytes that a worker may say beside the response."""
-
-LOST_WORDS = "the worker lost its connection to the service: did handle close descriptors that are not its own?"
-
-VERDICTS = {
-    frames.RAISED: Verdict.RAISED,
-    frames.UNUSABLE: Verdict.UNUSABLE,
-    frames.NO_MEMORY: Verdict.OUT_OF_MEMORY,
-}
-
-FIGURED = frozenset({Verdict.TIMED_OUT, Verdict.OUT_OF_MEMORY, Verdict.CRASHED})
-"""Ends of which one wants to know what the call had used."""
 
 
 class NotLoadedError(HandlerError):
@@ -59,8 +54,8 @@ class NotLoadedError(HandlerError):
 class Worker(asyncio.Protocol):
     """One worker process.
 
-    Its life: `load` once; then `run` for each call, one at a time; `on_free` is called after each call from which it
-    can go on; `on_gone` once, when it is dead and nothing that it started is left.
+    Its life: `load` once; then `run` or `hand_over` for each call, one at a time; `on_free` is called after each call
+    from which it can go on; `on_gone` once, when it is dead and nothing that it started is left.
 
     Args:
         name: names it in outcomes.
@@ -102,7 +97,8 @@ class Worker(asyncio.Protocol):
         self._connecting = False
         self._seated: asyncio.Future[None] | None = None
         self._order: Order | None = None
-        self._outcome: asyncio.Future[Outcome] | None = None
+        self._done: Callable[[Outcome], None] | None = None
+        self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._queued = self._handed = 0.0
         self._cold = False
@@ -173,40 +169,62 @@ class Worker(asyncio.Protocol):
             await asyncio.shield(self._loaded)
         finally:
             self._timer.cancel()
+            self._timer = None
 
     def run(self, order: Order, access: Access | None, queued: float, *, cold: bool) -> asyncio.Future[Outcome]:
-        """Hand over a call; the future is done when the call is over. Only for a worker that is loaded and free.
+        """As `hand_over`; the future is done when the call is over."""
+        outcome: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def done(told: Outcome) -> None:
+            if not outcome.done():  # else nobody waits any more
+                outcome.set_result(told)
+
+        self.hand_over(order, access, queued, done, cold=cold)
+        return outcome
+
+    def hand_over(
+        self, order: Order, access: Access | None, queued: float, done: Callable[[Outcome], None], *, cold: bool
+    ) -> None:
+        """Hand over a call. Only for a worker that is loaded and free.
 
         Args:
             order, access: the call.
             queued, cold: its outcome's `queue_seconds` and `cold`.
+            done: called once, when the call is over, and after `on_free`.
         """
         assert self._transport is not None
         self.calls += 1
         self._queued, self._cold, self._handed = queued, cold, self._loop.time()
-        meta: dict[str, object] = {"limit": order.response_limit}
-        if order.soft_timeout is not None:
-            meta["soft"], meta["timeout"] = order.soft_timeout, order.timeout
-        if order.schedule_id is not None:
-            meta["schedule_id"] = order.schedule_id
-        if order.scheduled_time is not None:
-            meta["scheduled_time"] = order.scheduled_time
-        if order.traceparent is not None:
-            meta["traceparent"] = order.traceparent
-        if access is not None:
-            meta["access"] = {"base_url": access.base_url, "project": access.project, "token": access.token}
-        self._order = order
-        self._outcome = self._loop.create_future()
+        self._order, self._done = order, done
         self._output.begin(order.log_limit, order.on_log)
-        self._timer = self._loop.call_later(
-            order.timeout, self.kill, Verdict.TIMED_OUT, f"the call ran longer than {order.timeout:g} s and was stopped"
-        )
-        frame = frames.encode(frames.CALL, order.call_id, meta, order.data)
+        self._limit(order.timeout)
+        meta = order.meta() if access is None else {**order.meta(), "access": asdict(access)}
+        frame = frames.pack(frames.CALL, order.call_id, msgspec.json.encode(meta), order.data)
         if self._seated is None:
             self._transport.write(frame)
         else:
             self._seated.add_done_callback(lambda _: self._hand_over(frame))
-        return self._outcome
+
+    def _limit(self, seconds: float) -> None:
+        """The call may take so long. A timer that runs is left to run: most calls end long before it."""
+        self._due = self._handed + seconds
+        if self._timer is None or self._timer.when() > self._due:
+            self._wake_at(self._due)
+
+    def _wake_at(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._check_time)
+
+    def _check_time(self) -> None:
+        self._timer = None
+        if self._due is None or self._order is None:
+            return
+        if self._loop.time() < self._due:
+            self._wake_at(self._due)
+        else:
+            limit = self._order.timeout
+            self.kill(Verdict.TIMED_OUT, f"the call ran longer than {limit:g} s and was stopped")
 
     def _hand_over(self, frame: bytes) -> None:
         """The first call: the worker is on its seat now."""
@@ -241,7 +259,7 @@ class Worker(asyncio.Protocol):
 
     def look(self) -> None:
         """What a watchdog does every moment, where no control group holds the limits."""
-        if self._outcome is None or not self._seat.watched or self.dead:
+        if self._done is None or not self._seat.watched or self.dead:
             return
         over = self._seat.look(self._pid)
         if over == "memory":
@@ -259,9 +277,8 @@ class Worker(asyncio.Protocol):
     async def _end(self, code: int | None, reason: str) -> None:
         if self._seat.group is not None:
             await self._loop.run_in_executor(None, self._seat.kill)
-        verdict, message = self._sentence or self._cause(code, reason)
-        if verdict is not Verdict.TIMED_OUT and self._seat.out_of_pids():
-            message += f" (it had reached its limit of {self._seat.pids} processes and threads)"
+        verdict, message = self._sentence or verdicts.of_death(self._seat, code, reason)
+        message += verdicts.crowding(self._seat, verdict)
         if not self._hello.done():
             self._hello.set_exception(BoxDiedError(reason or message))
             self._hello.exception()
@@ -272,27 +289,16 @@ class Worker(asyncio.Protocol):
             trouble = message if self._sentence else f"{message}, while the handler was loaded"
             self._loaded.set_exception(NotLoadedError(trouble, "", self._output.early()))
             self._loaded.exception()
-        if self._outcome is not None:
-            if verdict in FIGURED and code is not None:
-                message += f" (CPU time {self._cpu - self._cpu_before:.2f} s, peak memory {megabytes(self._peak)})"
-            self._finish(Outcome(verdict, message=message), known=code is not None)
+        if self._done is not None:
+            if code is not None:
+                message += verdicts.figures(verdict, self._cpu - self._cpu_before, self._peak)
+            self._loop.call_soon(*self._finish(Outcome(verdict, message=message), known=code is not None))
         self._release()
         self._on_gone(self)
         for _ in range(200):
             if self._seat.remove():
                 break
             await asyncio.sleep(0.01)
-
-    def _cause(self, code: int | None, reason: str) -> tuple[Verdict, str]:
-        if self._seat.out_of_memory():
-            return Verdict.OUT_OF_MEMORY, f"the call needed too much memory: {self._seat.memory_words()}"
-        if code is None:
-            return Verdict.CRASHED, f"the processes of the function died: {reason}"
-        if code == frames.LOST:
-            return Verdict.CRASHED, LOST_WORDS
-        if code >= 0:
-            return Verdict.CRASHED, f"the worker ended by os._exit({code})"
-        return Verdict.CRASHED, f"the worker {processes.ending(code)}"
 
     def _check_dead(self) -> None:
         if not self.dead:
@@ -332,7 +338,7 @@ class Worker(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The worker's socket was closed: it is dead, as the zygote will tell, or `handle` closed what is not its."""
         if not self.dead and self._sentence is None:
-            self._loop.call_later(1, self.kill, Verdict.CRASHED, LOST_WORDS)
+            self._loop.call_later(1, self.kill, Verdict.CRASHED, verdicts.LOST)
 
     def data_received(self, data: bytes) -> None:
         """Part of an answer, mostly all of it."""
@@ -358,14 +364,15 @@ class Worker(asyncio.Protocol):
             if frame.kind == frames.RETURNED:
                 outcome = Outcome(Verdict.RETURNED, response=frame.body)
             else:
-                outcome = self._failure(frame)
+                outcome = verdicts.of_answer(self._seat, frame)
                 # What the kernel counted against this call must not be counted against the next.
                 spent = spent or self._seat.out_of_memory() or self._seat.out_of_pids()
-            self._finish(outcome)
+            done, told = self._finish(outcome)
             if spent:
                 self.kill(Verdict.CANCELLED, "the worker was not used again")
             else:
                 self._on_free(self)
+            done(told)
         elif not self._loaded.done() and frame.kind == frames.LOADED:
             self._note_use(frame)
             self._cpu_before, self._peak_loaded = self._cpu, self._peak
@@ -373,7 +380,7 @@ class Worker(asyncio.Protocol):
             self.takes = frozenset(map(str, frame.meta.get("takes") or ()))
             self._loaded.set_result(None)
         elif not self._loaded.done() and frame.kind == frames.NOT_LOADED:
-            self._loaded.set_exception(NotLoadedError(*_words(frame), self._output.early()))
+            self._loaded.set_exception(NotLoadedError(*verdicts.words(frame), self._output.early()))
         else:
             self._garbage()
 
@@ -382,43 +389,20 @@ class Worker(asyncio.Protocol):
         if isinstance(cpu, float) and isinstance(peak, int) and 0 <= cpu < 1e9 and 0 <= peak < 1 << 50:
             self.used(cpu, peak)
 
-    def _failure(self, frame: frames.Frame) -> Outcome:
-        message, trace = _words(frame)
-        verdict = VERDICTS[frame.kind]
-        if frame.kind == frames.NO_MEMORY:
-            message = f"{message}: {self._seat.memory_words()}"
-        elif self._seat.out_of_memory():
-            verdict = Verdict.OUT_OF_MEMORY
-            message += f" (a process of the call was killed, it needed too much memory: {self._seat.memory_words()})"
-        if self._seat.out_of_pids():
-            message += f" (the call had reached its limit of {self._seat.pids} processes and threads)"
-        return Outcome(verdict, message=message, trace=trace)
-
-    def _finish(self, outcome: Outcome, *, known: bool = True) -> None:
-        """The call is over; `known` is whether somebody has told what it used."""
-        assert self._outcome is not None
-        if self._timer is not None:
-            self._timer.cancel()
+    def _finish(self, outcome: Outcome, *, known: bool = True) -> tuple[Callable[[Outcome], None], Outcome]:
+        """The call is over; `known` is whether somebody has told what it used. Whom to tell, and what."""
+        done = self._done
+        assert done is not None
+        self._done = self._due = self._order = None
         try:
             self._output.end()
-        finally:
-            told = Outcome(
-                outcome.verdict,
-                outcome.response,
-                outcome.message,
-                outcome.trace,
-                cpu_seconds=round(self._cpu - self._cpu_before, 6) if known else None,
-                peak_memory=(self._peak or None) if known else None,
-                queue_seconds=self._queued,
-                run_seconds=self._loop.time() - self._handed,
-                cold=self._cold,
-                worker=self.name,
-            )
-            self._cpu_before = self._cpu
-            if not self._outcome.done():  # else nobody waits any more
-                self._outcome.set_result(told)
-            self._outcome = self._order = None
-
-
-def _words(frame: frames.Frame) -> tuple[str, str]:
-    return str(frame.meta.get("message", "")), str(frame.meta.get("trace", ""))
+        except Exception:  # of who takes the lines: the call has ended all the same
+            _log.exception("the last lines of a call on worker %s were lost", self.name)
+        outcome.cpu_seconds = round(self._cpu - self._cpu_before, 6) if known else None
+        outcome.peak_memory = (self._peak or None) if known else None
+        outcome.queue_seconds = self._queued
+        outcome.run_seconds = self._loop.time() - self._handed
+        outcome.cold = self._cold
+        outcome.worker = self.name
+        self._cpu_before = self._cpu
+        return done, outcome

@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 HEADER = struct.Struct(">BIIQ")
+
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 LOAD = 1
 """To a worker, first and once. Meta: `code`, `handler`, `function_id`, `env`, `secrets`, `rlimits`."""
@@ -51,17 +54,25 @@ class Frame(NamedTuple):
 
 def encode(kind: int, call_id: int = 0, meta: dict[str, Any] | None = None, body: bytes = b"") -> bytes:
     """The bytes of a frame."""
-    text = json.dumps(meta, separators=(",", ":")).encode() if meta else b""
-    return HEADER.pack(kind, len(text), len(body), call_id) + text + body
+    return pack(kind, call_id, _to_json(meta).encode() if meta else b"", body)
 
 
-def decode(frame: bytes) -> Frame:
-    """The frame in `frame`, which holds exactly one. Raises ValueError when it does not."""
+def pack(kind: int, call_id: int, meta: bytes, body: bytes) -> bytes:
+    """The bytes of a frame whose meta part is JSON already."""
+    return HEADER.pack(kind, len(meta), len(body), call_id) + meta + body
+
+
+def decode(frame: bytes, loads: Callable[[bytes], Any] = json.loads) -> Frame:
+    """The frame in `frame`, which holds exactly one. Raises ValueError when it does not.
+
+    Args:
+        loads: reads the meta part; the server has a faster one.
+    """
     kind, meta_length, body_length, call_id = HEADER.unpack_from(frame)
     start = HEADER.size + meta_length
     if len(frame) != start + body_length:
         raise ValueError(f"a frame of {start + body_length} bytes was announced, {len(frame)} came")
-    meta: Any = json.loads(frame[HEADER.size : start]) if meta_length else {}
+    meta: Any = loads(frame[HEADER.size : start]) if meta_length else {}
     if not isinstance(meta, dict):
         raise ValueError("the meta part of a frame is not a JSON object")  # noqa: TRY004
     return Frame(kind, call_id, cast("dict[str, Any]", meta), frame[start:])

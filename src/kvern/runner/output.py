@@ -37,7 +37,8 @@ class Output:
 
     def restore(self) -> None:
         """Flush, then undo what the handler did to stdout and stderr: closed, replaced or redirected."""
-        for stream in (sys.stdout, sys.stderr, self._out, self._err):
+        others = [stream for stream in (sys.stdout, sys.stderr) if stream is not self._out and stream is not self._err]
+        for stream in (*others, self._out, self._err):
             try:
                 stream.flush()
             except BaseException:  # noqa: S110 - closed, or the handler's own object: nothing more to be had

@@ -57,7 +57,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
     output.restore()
     control.sendall(frames.encode(frames.LOADED, 0, {"takes": sorted(handler.takes), **used()}))
     home = os.getcwd()  # noqa: PTH109
-    environ = dict(os.environ)
+    environ, held = dict(os.environ), variables()
     while True:
         frame = frames.receive(control)
         if frame is None or frame.kind != frames.CALL:
@@ -71,7 +71,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
             meta["spent"] = spent
         meta.update(used())
         control.sendall(frames.encode(kind, frame.call_id, meta, body))
-        reset(home, environ)
+        reset(home, environ, held)
 
 
 def prepare(meta: dict[str, Any]) -> Handler:
@@ -117,13 +117,18 @@ def leftovers() -> str:
     return ""
 
 
-def reset(home: str, environ: dict[str, str]) -> None:
+def variables() -> dict[Any, Any]:
+    """A copy of the environment variables as Python holds them, to compare them: reading each decodes it anew."""
+    return dict(getattr(os.environ, "_data", os.environ))
+
+
+def reset(home: str, environ: dict[str, str], held: dict[Any, Any]) -> None:
     """Undo what a call may have changed for the next one: timer, working folder, environment variables."""
     signal.setitimer(signal.ITIMER_REAL, 0)
     try:
         os.chdir(home)
     except OSError:  # the call has removed it
         pass
-    if dict(os.environ) != environ:
+    if getattr(os.environ, "_data", os.environ) != held:
         os.environ.clear()
         os.environ.update(environ)

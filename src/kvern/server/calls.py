@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Literal, TypeAlias, cast
 
@@ -32,21 +31,15 @@ class CallRoutes:
     @answers(wire.Call, 201, "Prefer", "Idempotency-Key")
     async def call(self, ask: Ask[wire.CallWrite]) -> Answer:
         """Answers when the call was kept; within the grace, or the wait that the client prefers, with its end state."""
-        return await self._held(ask, await self._begin(ask))
+        wait = ask.wait()
+        live = await self._begin(ask, wait or None)
+        return Answer(self._shown(ask, live.record), 201, _applied(wait))
 
-    async def _held(self, ask: Asks, live: LiveCall) -> Answer:
-        preferred = ask.wait()
-        wait = preferred or self._calls.grace(live.function)
-        if wait and not live.ended.done():
-            await asyncio.wait((live.ended,), timeout=wait)
-            if not live.ended.done():
-                self._calls.note_duration(live.function, wait)
-        return Answer(self._shown(ask, live.record), 201, _applied(preferred))
-
-    async def _begin(self, ask: Ask[wire.CallWrite]) -> LiveCall:
+    async def _begin(self, ask: Ask[wire.CallWrite], wait: float | None = 0.0) -> LiveCall:
+        """Make the call, and wait for its end so many seconds; None for its function's grace."""
         data = bytes(ask.body.data)
         return await self._calls.call(
-            ask.who, self._function_id(ask), b"{}" if data == b"null" else data, ask.body.nonce, _key(ask)
+            ask.who, self._function_id(ask), b"{}" if data == b"null" else data, ask.body.nonce, _key(ask), wait
         )
 
     def _function_id(self, ask: Asks) -> int:
@@ -61,8 +54,9 @@ class CallRoutes:
     @answers(wire.Call, 201, "Prefer")
     async def rerun(self, ask: Ask[None]) -> Answer:
         """Run a past call again with its data, as the caller; answered as a call."""
-        live = await self._calls.rerun(ask.who, self._function_id(ask), ask.number("call_id"))
-        return await self._held(ask, live)
+        wait = ask.wait()
+        live = await self._calls.rerun(ask.who, self._function_id(ask), ask.number("call_id"), wait or None)
+        return Answer(self._shown(ask, live.record), 201, _applied(wait))
 
     @answers(base.Page[wire.Call], 200, "limit", "cursor")
     async def dead(self, ask: Ask[None]) -> Answer:

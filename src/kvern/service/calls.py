@@ -11,6 +11,7 @@ from kvern.engine import Engine, Outcome, Verdict
 from kvern.service.admission import Admission
 from kvern.service.clock import Clock
 from kvern.service.elsewhere import Elsewhere
+from kvern.service.ends import note_duration
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.identity import Principal
 from kvern.service.issuer import BuiltinIssuer
@@ -18,7 +19,7 @@ from kvern.service.live_calls import Key, LiveCall
 from kvern.service.observer import Observer
 from kvern.service.outcomes import end_row
 from kvern.service.redrives import Redrive
-from kvern.service.running import Running, note_duration
+from kvern.service.running import Running
 from kvern.service.servers import Servers
 from kvern.service.sessions import Sessions
 from kvern.service.turnstile import Turnstile
@@ -81,7 +82,7 @@ class Calls:
 
     def reached_under(self, base_url: str) -> None:
         """The service listens: functions reach it under this URL."""
-        self._running.base_url = base_url
+        self._running.reached_under(base_url)
 
     async def start(self) -> None:
         """Take up what an earlier run left: calls that had begun end as Failed, or are tried again; the others run."""
@@ -158,13 +159,20 @@ class Calls:
         await self._running.stop()
 
     async def call(
-        self, principal: Principal, function_id: int, data: bytes, nonce: str | None, key: str | None = None
+        self,
+        principal: Principal,
+        function_id: int,
+        data: bytes,
+        nonce: str | None,
+        key: str | None = None,
+        wait: float | None = 0.0,
     ) -> LiveCall:
-        """Accept a call; returned once it is kept for good.
+        """Accept a call; returned once it is kept for good and has ended, or `wait` seconds after it was kept.
 
         Args:
             key: idempotency key: when the function has a call with it already, that one is returned, and nothing else
                 happens.
+            wait: None for the grace of its function.
 
         Raises:
             NotFoundError: there is no such function.
@@ -174,13 +182,14 @@ class Calls:
             UnprocessableError: the function has a call with the same key and other data.
         """
         function = self._functions.get(principal.project, function_id)
+        seconds = self.grace(function) if wait is None else wait
         if not self._turnstile.is_crowded(function_id):
-            return await self._call(principal, function, data, nonce, key)
+            return await self._call(principal, function, data, nonce, key, seconds)
         self._admission.check(function, self._turnstile.waiting(function_id) + 1)
         place = await self._turnstile.enter(function_id)
         try:
             function = self._functions.get(principal.project, function_id)  # it may be gone by now
-            call = await self._call(principal, function, data, nonce, key)
+            call = await self._call(principal, function, data, nonce, key, seconds)
         except BaseException:
             place.leave()
             raise
@@ -188,11 +197,22 @@ class Calls:
         return call
 
     async def _call(
-        self, principal: Principal, function: LiveFunction, data: bytes, nonce: str | None, key: str | None
+        self,
+        principal: Principal,
+        function: LiveFunction,
+        data: bytes,
+        nonce: str | None,
+        key: str | None,
+        seconds: float,
     ) -> LiveCall:
         if key is None:
-            return await self._new(principal, function, data, nonce)
-        return await self._keyed(principal, function, data, nonce, Key(key, sha256(data).hexdigest()))
+            call = await self._new(principal, function, data, nonce, wait=seconds)
+        else:
+            call = await self._keyed(principal, function, data, nonce, Key(key, sha256(data).hexdigest()))
+            await call.wait_for_end(seconds)
+        if seconds and not call.ended.done():
+            note_duration(function, seconds)
+        return call
 
     async def _keyed(
         self, principal: Principal, function: LiveFunction, data: bytes, nonce: str | None, key: Key
@@ -248,6 +268,7 @@ class Calls:
         rerun_of: int | None = None,
         *,
         redrive: Redrive | None = None,
+        wait: float = 0.0,
     ) -> LiveCall:
         if function.record.status != "Ready" or function.deleted:
             hint = f": {function.record.error_message}" if function.record.status == "Failed" else ""
@@ -270,10 +291,10 @@ class Calls:
             session, bound = None, None
         session_id = None if session is None else session.id
         call = LiveCall(record, function, session_id, data, key, redrive=redrive)
-        await self._running.accept(call, bound)
+        await self._running.accept(call, bound, wait)
         return call
 
-    async def rerun(self, principal: Principal, function_id: int, call_id: int) -> LiveCall:
+    async def rerun(self, principal: Principal, function_id: int, call_id: int, wait: float | None = 0.0) -> LiveCall:
         """Run a past call again, with its data, on today's code and as `principal`; as `call`.
 
         Raises:
@@ -286,7 +307,11 @@ class Calls:
             raise _unknown(function_id, call_id)
         if past.status == "Running":
             raise ConflictError(f"Expected a call that has ended, and call {call_id} has not")
-        return await self._new(principal, function, past.data, None, rerun_of=call_id)
+        seconds = self.grace(function) if wait is None else wait
+        call = await self._new(principal, function, past.data, None, rerun_of=call_id, wait=seconds)
+        if seconds and not call.ended.done():
+            note_duration(function, seconds)
+        return call
 
     async def redrive(self, principal: Principal, function_id: int, ids: list[int]) -> list[LiveCall]:
         """Run calls again whose attempts are used up; they leave the list of such calls, each only once. All or none.

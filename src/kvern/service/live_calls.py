@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,9 +41,12 @@ class LiveCall:
     """
 
     __slots__ = (
+        "_held",
         "_log_chunk",
         "_log_kept",
         "_news",
+        "_patience",
+        "_timer",
         "accepted",
         "acted",
         "attempt",
@@ -50,6 +54,7 @@ class LiveCall:
         "attempt_time",
         "begun",
         "cancelled",
+        "context",
         "data",
         "ended",
         "function",
@@ -96,9 +101,60 @@ class LiveCall:
         self.ended: asyncio.Future[None] = loop.create_future()
         self.log: list[bytes] = []
         self.task: asyncio.Task[None] | None = None
+        self.context: contextvars.Context | None = None
+        """In which it was made, where it has no task that keeps that."""
+        self._held: asyncio.Future[None] | None = None
+        self._patience = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._log_kept = 0
         self._log_chunk = (self.attempt - 1) * CHUNKS
         self._news: asyncio.Event | None = None
+
+    async def hold(self, seconds: float) -> None:
+        """Return once it is kept and has ended, or `seconds` after it was kept; for who made it. Raises why it was
+        refused.
+        """
+        self._held, self._patience = asyncio.get_running_loop().create_future(), seconds
+        try:
+            await self._held
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._held = self._timer = None
+
+    def _release(self) -> None:
+        if self._held is not None and not self._held.done():
+            self._held.set_result(None)
+
+    def mark_accepted(self) -> None:
+        """It is kept for good."""
+        self.accepted.set_result(None)
+        if self._held is not None and not self._held.done():
+            if self._patience > 0:
+                self._timer = self._held.get_loop().call_later(self._patience, self._release)
+            else:
+                self._release()
+
+    def mark_refused(self, error: BaseException) -> None:
+        """It is not kept, and did not run."""
+        self.accepted.set_exception(error)
+        self.accepted.exception()  # whoever waits is told; when nobody does, it is no fault of the task
+        if self._held is not None and not self._held.done():
+            self._held.set_exception(error)
+
+    def mark_ended(self) -> None:
+        """Nothing happens to it any more; of a call that is refused, `mark_refused` comes next."""
+        if self._news is not None:
+            self._news.set()
+        if not self.ended.done():
+            self.ended.set_result(None)
+        if self.accepted.done():
+            self._release()
+
+    async def wait_for_end(self, seconds: float) -> None:
+        """Return when it has ended, or after `seconds`."""
+        if seconds > 0 and not self.ended.done():
+            await asyncio.wait((self.ended,), timeout=seconds)
 
     @property
     def project(self) -> str:

@@ -21,6 +21,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+_ROW_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite keeps a table by a key that is declared as INTEGER; one of another type is an index beside it."""
+
 NOT_COMPLETED = text("status <> 'Completed'")
 """What a query has to say word for word, beside the status that it wants, to be led by `calls_by_status`."""
 
@@ -63,7 +66,7 @@ groups = Table(
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", _ROW_NUMBER, primary_key=True, autoincrement=False),
     Column("project", String(32), nullable=False),
     Column("type", String(32), nullable=False),
     Column("status", String(16), nullable=False),
@@ -172,7 +175,7 @@ functions = Table(
 calls = Table(
     "calls",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", _ROW_NUMBER, primary_key=True, autoincrement=False),
     Column("project", String(32), nullable=False),
     Column("function_id", BigInteger, nullable=False),
     Column("status", String(16), nullable=False),
@@ -201,7 +204,14 @@ calls = Table(
     Column("cancel_time", BigInteger, nullable=True),
     Column("next_attempt_time", BigInteger, nullable=True),
     Column("dead_time", BigInteger, nullable=True),
-    UniqueConstraint("schedule_id", "scheduled_time", name="calls_tick"),
+    Index(
+        "calls_tick",
+        "schedule_id",
+        "scheduled_time",
+        unique=True,
+        sqlite_where=text("schedule_id IS NOT NULL"),
+        postgresql_where=text("schedule_id IS NOT NULL"),
+    ),
     Index(
         "calls_by_idempotency_key",
         "function_id",

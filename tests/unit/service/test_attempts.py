@@ -320,9 +320,9 @@ async def test_a_call_that_was_interrupted_runs_again_only_when_declared(p: Plan
 
 
 async def test_an_attempt_that_cannot_be_kept_is_kept_later(p: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kvern.service import running
+    from kvern.service import ends
 
-    monkeypatch.setattr(running, "_END_RETRY", 0.001)
+    monkeypatch.setattr(ends, "_RETRY", 0.001)
     function = await p.function(retries=TWICE)
     p.engine.holding = True
     live = await p.call(function)

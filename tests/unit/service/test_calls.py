@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import select
 from tests.unit.fakes import BASE_URL, PROJECT, HandlerError, Plant, plant, raised, returned, until
 
-from kvern.engine import LogLine, Outcome, Verdict
-from kvern.service import call_logs, running
+from kvern.engine import LogLine, Order, Outcome, Verdict
+from kvern.service import call_logs, ends, withdrawals
+from kvern.service.live_calls import LiveCall
 from kvern.service.outcomes import end_row
-from kvern.store import StoreFault, calls, sessions, tables
+from kvern.store import StoreFault, StoreGoneError, calls, sessions, tables
 from kvern.wire.errors import ApiError, BusyError, InvalidError, NotFoundError, TooLargeError, UnauthenticatedError
 from kvern.wire.sessions import SessionWrite
 
@@ -22,7 +23,8 @@ from kvern.wire.sessions import SessionWrite
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the service does every second or so is done at once."""
-    monkeypatch.setattr(running, "_END_RETRY", 0.001)
+    monkeypatch.setattr(ends, "_RETRY", 0.001)
+    monkeypatch.setattr(withdrawals, "_RETRY", 0.001)
     monkeypatch.setattr(call_logs, "_LOG_EVERY", 0.001)
 
 
@@ -525,6 +527,7 @@ async def test_a_call_that_comes_before_the_leftovers_are_taken_up_is_none_of_th
         function = await p.function()
         p.engine.holding = True
         begun = await p.call(function)
+        await until(lambda: p.engine.began(begun.record.id))
         p.engine.room = False
         waits = await p.call(function)
         await p.service.begin(BASE_URL)
@@ -742,3 +745,94 @@ async def test_many_calls_at_once_each_end_once(p: Plant) -> None:
 def test_what_refuses_a_call_is_told_apart_by_its_code() -> None:
     codes: dict[type[ApiError], int] = {InvalidError: 400, NotFoundError: 404, TooLargeError: 413, BusyError: 429}
     assert {kind: kind.code for kind in codes} == codes
+
+
+# The straight way
+
+
+def tasks_of(call: LiveCall) -> bool:
+    return call.task is not None
+
+
+async def test_a_call_that_finds_a_worker_has_no_task(p: Plant) -> None:
+    function = await p.function()
+    await p.ended(function)  # the first one has a session
+    live = await p.service.calls.call(p.who, function.record.id, b"{}", None, wait=5)
+    assert live.ended.done()
+    assert not tasks_of(live)
+    row = await row_of(p, live.record.id)
+    assert (row["status"], row["verdict"], row["begun"]) == ("Completed", "returned", True)
+    assert p.service.metrics.registry.get_sample_value("kvern_calls_accepted_total", {"project": PROJECT}) == 2
+    p.engine.room = False
+    waits = await p.call(function)
+    assert tasks_of(waits)
+    p.engine.room = True
+    await asyncio.wait_for(waits.ended, 5)
+
+
+async def test_the_log_of_a_call_on_the_straight_way_is_kept_with_its_end(p: Plant) -> None:
+    function = await p.function()
+    await p.ended(function)
+
+    def printing(order: Order) -> Outcome:
+        order.on_log([LogLine(1, "one"), LogLine(2, "two")])
+        return returned()
+
+    p.engine.endings.append(printing)
+    live = await p.call(function)
+    await asyncio.wait_for(live.ended, 5)
+    assert not tasks_of(live)
+    assert await logs(p, live) == ["one", "two"]
+
+
+async def test_whoever_made_a_call_and_stops_waiting_stops_nothing(p: Plant) -> None:
+    function = await p.function()
+    await p.ended(function)
+    p.engine.holding = True
+    asking = asyncio.create_task(p.service.calls.call(p.who, function.record.id, b"{}", None, wait=60))
+    await until(lambda: len(p.engine.running) == 1)
+    [call_id] = p.engine.running
+    live = p.service.calls.live(call_id)
+    assert live is not None
+    asking.cancel()
+    await asyncio.wait((asking,))
+    p.engine.end(call_id)
+    await asyncio.wait_for(live.ended, 5)
+    assert (await row_of(p, call_id))["status"] == "Completed"
+
+
+async def test_a_wait_ends_before_the_call_does_and_the_function_is_known_as_slow(p: Plant) -> None:
+    function = await p.function()
+    await p.ended(function)
+    p.engine.holding = True
+    live = await p.service.calls.call(p.who, function.record.id, b"{}", None, wait=0.001)
+    assert not live.ended.done()
+    assert function.timings[-1] == 0.001
+    p.engine.end(live.record.id)
+    await asyncio.wait_for(live.ended, 5)
+
+
+async def test_an_end_that_cannot_be_kept_on_the_straight_way_is_tried_again(p: Plant, at_once: None) -> None:
+    function = await p.function()
+    await p.ended(function)
+    p.engine.holding = True
+    live = await p.call(function)
+    refused = StoreGoneError("the disk is full")
+    write = p.service.calls._running._ends._store.write
+    tried: list[object] = []
+
+    def refuses_once(statement: Any, row: Any) -> Any:
+        if statement is calls.END and not tried:
+            tried.append(row["call"])
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(refused)
+            return failed
+        return write(statement, row)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(p.service.calls._running._ends._store, "write", refuses_once)
+        p.engine.end(live.record.id)
+        await asyncio.wait_for(live.ended, 5)
+    assert tried == [live.record.id]
+    assert tasks_of(live)  # what is out of the ordinary
+    assert (await row_of(p, live.record.id))["status"] == "Completed"

@@ -25,10 +25,10 @@ def connection() -> Iterator[Connection]:
     ("wanted", "after", "plan"),
     [
         ({}, None, "calls_by_function (function_id=?)"),
-        ({}, (1, 2), "calls_by_function (function_id=? AND (start_time,id)<(?,?))"),
+        ({}, (1, 2), "calls_by_function (function_id=? AND start_time<?)"),
         ({"status": "Completed"}, None, "calls_by_function (function_id=?)"),
         ({"status": "Failed"}, None, "calls_by_status (function_id=? AND status=?)"),
-        ({"status": "Running"}, (1, 2), "calls_by_status (function_id=? AND status=? AND (start_time,id)<(?,?))"),
+        ({"status": "Running"}, (1, 2), "calls_by_status (function_id=? AND status=? AND start_time<?)"),
         ({"endTime": {"max": 5}}, None, "calls_by_function (function_id=? AND start_time<?)"),
     ],
 )
