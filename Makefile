@@ -36,7 +36,7 @@ format: $(SYNCED)
 	$(RUN)/ruff check --fix .
 
 test: lint             ## Everything, in under ten minutes on two cores
-	$(RUN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(RUN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-long: $(SYNCED)   ## What takes longer
 	$(RUN)/pytest tests/long --timeout 7200 --capture no

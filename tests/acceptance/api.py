@@ -37,6 +37,13 @@ class Api:
     def __init__(self, env: dict[str, str]) -> None:
         self.env = env
         self.http = httpx2.Client(timeout=90, event_hooks={"response": [_note]})
+        self.root = env["CDF_URL"]
+        self.base = f"{self.root}/api/v1/projects/{env['CDF_PROJECT']}"
+        self.log_in()
+
+    def log_in(self) -> None:
+        """Get a token; it lasts for an hour."""
+        env = self.env
         form = {
             "grant_type": "client_credentials",
             "client_id": env["IDP_CLIENT_ID"],
@@ -47,8 +54,6 @@ class Api:
         answer.raise_for_status()
         self.token = answer.json()["access_token"]
         self.headers = {"authorization": f"Bearer {self.token}"}
-        self.root = env["CDF_URL"]
-        self.base = f"{self.root}/api/v1/projects/{env['CDF_PROJECT']}"
 
     def __enter__(self) -> Api:
         return self

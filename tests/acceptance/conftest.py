@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,10 +14,10 @@ from tests.acceptance.compatibility import NOTEBOOK, SDK7, SDK8, TOOLKIT, VERSIO
 from tests.acceptance.driver import Driver
 from tests.acceptance.recording import Exchange, RecordingProxy
 from tests.acceptance.server import Server
+from tests.environments import ROOT, kept_environment
 
 pytest.register_assert_rewrite("tests.acceptance.scenarios")
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {SDK8: "sdk", SDK7: "sdk7", TOOLKIT: "toolkit"}
 
 
@@ -93,19 +90,7 @@ def api(server: Server) -> Iterator[Api]:
 
 def client_python(client: str) -> Path:
     """The interpreter of an environment with an official client, made once and kept for later runs."""
-    folder = ROOT / ".make" / f"test-{FOLDERS[client]}"
-    python = folder / "bin" / "python"
-    stamp = folder / VERSIONS[client]
-    folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of this run may be making it
-        if not stamp.exists():
-            uv = str(Path(sys.executable).parent / "uv")
-            subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-            install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), VERSIONS[client]]
-            subprocess.run(install, check=True)
-            stamp.touch()
-    return python
+    return kept_environment(f"test-{FOLDERS[client]}", VERSIONS[client]) / "bin" / "python"
 
 
 def sdk_python() -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import random
 import re
 import socket
 import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +21,7 @@ import httpx2
 from kvern.service.clock import FakeClock, RealClock
 from kvern.service.oidc_http import Reply
 from tests.acceptance.server import until
+from tests.environments import kept_environment
 from tests.unit.issuers import FakeIssuer
 
 WHO = """
@@ -35,31 +37,20 @@ WHO = """
 """
 """A handler that tells as whom it acts, and what that may do."""
 
-ROOT = Path(__file__).resolve().parents[2]
 PROVIDER = "oidc-provider-mock==0.3.4"
 REDIRECT = "http://127.0.0.1/back"
 
 
 def provider_command() -> str:
     """The command of a foreign provider, in an environment made once and kept for later runs."""
-    folder = ROOT / ".make" / "test-oidc"
-    stamp = folder / PROVIDER
-    if not stamp.exists():
-        uv = str(Path(sys.executable).parent / "uv")
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-        python = str(folder / "bin" / "python")
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, PROVIDER], check=True)
-        stamp.touch()
-    return str(folder / "bin" / "oidc-provider-mock")
+    return str(kept_environment("test-oidc", PROVIDER) / "bin" / "oidc-provider-mock")
 
 
 class Provider:
     """The package oidc-provider-mock, as people run it: users log in at it, and get an ID token with their claims."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / "provider.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,12 +74,14 @@ class Provider:
             )
 
         def answers() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, self._log.read_text()
             try:
                 return httpx2.get(f"{self.url}/.well-known/openid-configuration", timeout=5).status_code == 200
             except httpx2.TransportError:
                 return False
 
-        until(answers, 60, f"the provider answers: {self._log}")
+        until(answers, 110, f"the provider answers: {self._log}")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -164,3 +157,12 @@ def words(capabilities: list[dict[str, dict[str, list[str]]]]) -> set[str]:
         if re.fullmatch(r"\w+Acl", name)
         for action in content["actions"]
     }
+
+
+def _free_port() -> int:
+    """A port that nobody listens on, and that the kernel gives to nobody who asks for any: its own begin at 32768."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

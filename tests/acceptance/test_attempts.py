@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.api import Api
-from tests.acceptance.conftest import ROOT
 from tests.acceptance.server import KVERN, Server, until
+from tests.environments import ROOT
 
 FAILS = """
     import sys

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.acceptance.api import Api
 from tests.acceptance.server import KVERN, Server, until
 from tests.acceptance.test_build import Index, serving, wheel
@@ -69,6 +71,7 @@ def at_work(server: Server, function_id: int) -> Iterator[dict[str, int]]:
             each.result()
 
 
+@pytest.mark.timeout(300)
 def test_a_service_at_work_is_backed_up_and_restored_elsewhere(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import ROOT, sdk_python
+from tests.acceptance.conftest import sdk_python
 from tests.acceptance.server import Server
+from tests.environments import ROOT
 
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from tests.acceptance.api import Api, bundle
-from tests.acceptance.conftest import ROOT
 from tests.acceptance.driver import Driver
 from tests.acceptance.server import Server, until
 from tests.acceptance.test_contract import refused
+from tests.environments import kept_environment
 
 PACKAGE = "cognite-function-apps==0.15.0"
 NAME = "my app/ü 1"
@@ -71,13 +68,7 @@ PLAIN = """
 @pytest.fixture(scope="module")
 def apps(server: Server) -> Iterator[Driver]:
     """The client of Function Apps, in an environment of its own, made once and kept for later runs."""
-    folder = ROOT / ".make" / "test-function-apps"
-    python, stamp = folder / "bin" / "python", folder / PACKAGE
-    if not stamp.exists():
-        uv = str(Path(sys.executable).parent / "uv")
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), PACKAGE], check=True)
-        stamp.touch()
+    python = kept_environment("test-function-apps", PACKAGE) / "bin" / "python"
     with Driver(python, server.environment(), lambda method: None) as driver:
         yield driver
 

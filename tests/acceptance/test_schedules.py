@@ -18,9 +18,9 @@ import httpx2
 import pytest
 
 from tests.acceptance.api import Api
-from tests.acceptance.conftest import ROOT
 from tests.acceptance.server import KVERN, Server, until
 from tests.acceptance.turned_clock import PROGRAM, Turned
+from tests.environments import ROOT
 
 MINUTE = 60_000
 HANDLER = """

@@ -19,10 +19,11 @@ import pytest
 
 from tests.acceptance.api import Api
 from tests.acceptance.compatibility import NOTEBOOK, TOOLKIT, TOOLKIT_COMMANDS
-from tests.acceptance.conftest import ROOT, client_python, noted
+from tests.acceptance.conftest import client_python, noted
 from tests.acceptance.recording import Exchange, RecordingProxy
 from tests.acceptance.server import Server, until
 from tests.acceptance.test_docs import as_script
+from tests.environments import ROOT
 
 pytestmark = pytest.mark.timeout(300)  # `cdf` takes seconds to import itself, and many of them on a busy machine
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.acceptance.api import Api
 from tests.acceptance.collectors import Collector
-from tests.acceptance.conftest import ROOT
 from tests.acceptance.server import Server
+from tests.environments import ROOT
 
 CLIENT_TRACE, CLIENT_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -99,6 +99,8 @@ class _Soak:
             if now > window + _WINDOW:
                 window = now
                 self.windows.append([])
+                if len(self.windows) % 20 == 0:
+                    self.api.log_in()  # a token lasts for an hour
             if now > killed + _KILL_EVERY:
                 killed = now
                 self.killed = time.monotonic()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.environments import ROOT, kept_environment
+
 OFFICIAL = "cognite-sdk==8.22.0"
 HERE = Path(__file__).parent
 
@@ -21,20 +20,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def official_python() -> Path:
     """The interpreter of the environment, made once and kept for later runs."""
-    folder = ROOT / ".make" / "test-parity"
-    stamp = folder / OFFICIAL
-    python = folder / "bin" / "python"
-    folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "test-parity.lock").open("w") as lock:
-        # Tests may run in several processes at once.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not stamp.exists():
-            uv = str(Path(sys.executable).parent / "uv")
-            subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-            packages = [OFFICIAL, "pandas", "pyyaml", "msgspec"]
-            subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
-            stamp.touch()
-    return python
+    return kept_environment("test-parity", OFFICIAL, "pandas", "pyyaml", "msgspec") / "bin" / "python"
 
 
 @pytest.fixture(scope="session")

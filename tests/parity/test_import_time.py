@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.parity.conftest import ROOT
+from tests.environments import ROOT
 
 MEASURE = "import time; started = time.process_time(); import {0}; print(time.process_time() - started)"
 

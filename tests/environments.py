@@ -1,0 +1,38 @@
+"""Environments with what tests need from elsewhere, made once below `.make` and kept for later runs."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def kept_environment(name: str, *packages: str) -> Path:
+    """The folder of an environment with these packages, whose first is pinned and tells when it has to be made anew.
+
+    Args:
+        name: of the folder below `.make`.
+    """
+    folder = ROOT / ".make" / name
+    stamp = folder / packages[0]
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of this run may be making it
+        if not stamp.exists():
+            uv = str(Path(sys.executable).parent / "uv")
+            subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+            install = [
+                uv,
+                "pip",
+                "install",
+                "--quiet",
+                "--compile-bytecode",
+                "--python",
+                str(folder / "bin" / "python"),
+            ]
+            subprocess.run([*install, *packages], check=True)
+            stamp.touch()
+    return folder
