@@ -1313,6 +1313,7 @@ async def test_a_prepared_function_has_a_warm_worker(bench: Bench) -> None:
     assert not bench.engine.has_room(function)
     await bench.engine.prepare(function)
     assert bench.engine.has_room(function)
+    assert not bench.engine.has_room(function, besides=1)
     pid = (await bench.call(function)).value
     for _ in range(5):
         assert (await bench.call(function)).value == pid

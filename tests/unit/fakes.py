@@ -88,6 +88,7 @@ class FakeEngine:
         self.cancelled: list[int] = []
         self.refuses_to_prepare: HandlerError | None = None
         self.stopped = False
+        self.workers = 100
         self._room = asyncio.Event()
         self._room.set()
         self._calls: dict[int, _Running] = {}
@@ -133,8 +134,8 @@ class FakeEngine:
             raise self.refuses_to_prepare
         self.prepared.append(revision)
 
-    def has_room(self, revision: Revision) -> bool:
-        return self.room
+    def has_room(self, revision: Revision, besides: int = 0) -> bool:
+        return self.room and besides < self.workers
 
     async def run(self, revision: Revision, order: Order) -> Outcome:
         if self.stopped:

@@ -35,7 +35,7 @@ class Engine(Protocol):
         """
         ...
 
-    def has_room(self, revision: Revision) -> bool:
+    def has_room(self, revision: Revision, besides: int = 0) -> bool:
         """Whether `run`, called now, would hand the call to a warm worker at once."""
         ...
 

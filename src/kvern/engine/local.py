@@ -157,10 +157,10 @@ class LocalEngine:
         if self._stopped is None:
             self._spares.expect(revision.environment)
 
-    def has_room(self, revision: Revision) -> bool:
-        """Whether `run`, called now, would hand the call to a warm worker at once."""
+    def has_room(self, revision: Revision, besides: int = 0) -> bool:
+        """Whether `run`, called now after `besides` other calls, would hand the call to a warm worker at once."""
         host = self._hosts.get(revision.id)
-        return host is not None and host.has_room()
+        return host is not None and host.has_room(besides)
 
     async def run(self, revision: Revision, order: Order) -> Outcome:
         """Run one call to its end. Waits for a free worker first; makes the host when there is none."""

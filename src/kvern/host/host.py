@@ -80,9 +80,9 @@ class Host:
     _stopped: EndedError | None = None
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
-    def has_room(self) -> bool:
-        """Whether a call would find a warm worker at once."""
-        return bool(self._idle) and not self._waiting and self.turns.free()
+    def has_room(self, besides: int = 0) -> bool:
+        """Whether a call would find a warm worker at once, after `besides` others."""
+        return len(self._idle) > besides and not self._waiting and self.turns.free()
 
     async def warm(self) -> None:
         """Have one worker loaded. Raises HandlerError; BoxError when there can be no box."""

@@ -391,13 +391,8 @@ class Calls:
             return error.message
         return None
 
-    def has_worker(self, function: LiveFunction) -> bool:
-        """Whether a call would begin at once."""
-        return self._running.has_worker(function)
-
-    def admit(self, call: LiveCall, *, begun: bool) -> None:
+    def admit(self, call: LiveCall) -> None:
         """Count a call that was made by `due`; its row is to be kept, then comes `run` or `turn_away`."""
-        call.begun = begun
         self._running.admit(call)
 
     def run(self, call: LiveCall) -> None:

@@ -91,7 +91,6 @@ class Firing:
         """
         at_once: list[Shot] = []
         looking: list[Due] = []
-        begun: set[int] = set()
         accounted: list[int] = []
         functions: dict[int, LiveFunction | None] = {}
         for due in dues:
@@ -108,12 +107,7 @@ class Firing:
                 looking.append(due)
             else:
                 try:
-                    if skip is not None:
-                        shot = skipped(record, due.time, skip)
-                    else:
-                        # Of a function only one call of a moment counts on the worker that is free.
-                        shot = take(self._calls, due, function, may_begin=record.function_id not in begun)
-                        begun.add(record.function_id)
+                    shot = take(self._calls, due, function) if skip is None else skipped(record, due.time, skip)
                 except Exception as error:
                     _log.error("schedule %s met a fault: %s", record.id, error)
                     self._unkept(record, due.time, str(error))

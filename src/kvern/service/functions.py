@@ -45,6 +45,9 @@ class LiveFunction:
     running: int = 0
     """Calls that were accepted and have not ended."""
 
+    promised: int = 0
+    """Those of them that are being written as begun, for each of which a worker is free."""
+
     deleted: bool = False
     timings: list[float] = field(default_factory=list[float])
     """Seconds that the last calls took, to judge whether holding an answer back is worth it."""

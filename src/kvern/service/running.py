@@ -26,7 +26,7 @@ from kvern.service.attempting import Attempting
 from kvern.service.call_logs import CallLogs
 from kvern.service.clock import Clock
 from kvern.service.ends import End, Ends, faults_of
-from kvern.service.functions import Functions, LiveFunction
+from kvern.service.functions import Functions
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import LiveCall
 from kvern.service.observer import Observer
@@ -100,7 +100,7 @@ class Running:
         call.server = self._servers.id
         self._enter(call)
         # A call that finds a worker begins with the commit that accepts it, and needs no second one.
-        call.begun = self.has_worker(call.function)
+        self._promise(call)
         if call.begun and bound is None and call.redrive is None and self._observer.tracer is None:
             call.context = contextvars.copy_context()
             asyncio.ensure_future(self._keep(call)).add_done_callback(partial(self._kept, call))
@@ -113,13 +113,17 @@ class Running:
         around = self._observer.around(call, work)
         call.task = asyncio.create_task(around, name=f"call-{call.record.id}", context=call.context)
 
-    def has_worker(self, function: LiveFunction) -> bool:
-        """Whether a call would begin at once."""
-        return function.revision is not None and self._engine.has_room(function.revision)
+    def _promise(self, call: LiveCall) -> None:
+        """Note whether a call will begin at once when it is kept: a worker is free that no other call will have."""
+        function = call.function
+        if function.revision is not None and self._engine.has_room(function.revision, function.promised):
+            call.begun = True
+            function.promised += 1
 
     def admit(self, call: LiveCall) -> None:
         """Count a call that somebody else keeps; `run` or `turn_away` follows."""
         call.server = self._servers.id
+        self._promise(call)
         self._enter(call)
 
     def run(self, call: LiveCall) -> None:
@@ -230,6 +234,7 @@ class Running:
         self._refuse(call, error)
 
     def _refuse(self, call: LiveCall, error: BaseException) -> None:
+        call.function.promised -= call.begun
         self._leave(call)
         call.mark_refused(error)
 
@@ -238,6 +243,7 @@ class Running:
         await self._run(call)
 
     def _note_accepted(self, call: LiveCall) -> None:
+        call.function.promised -= call.begun
         call.function.record.last_called = call.record.start_time
         self._observer.accepted(call)
         call.mark_accepted()

@@ -66,12 +66,11 @@ def ahead(calls: Calls, function: LiveFunction, record: ScheduleRecord, due: int
     return Shot(record, tick, call.accept_row(), call)
 
 
-def take(calls: Calls, due: Due, function: LiveFunction, refusal: str | None = None, *, may_begin: bool = True) -> Shot:
+def take(calls: Calls, due: Due, function: LiveFunction, refusal: str | None = None) -> Shot:
     """Count a call in; one that cannot run is kept as Failed.
 
     Args:
         refusal: why the call cannot run, if it cannot.
-        may_begin: whether a worker that is free now is free for this call.
 
     Raises:
         StoreFault: the store gives no id.
@@ -86,7 +85,7 @@ def take(calls: Calls, due: Due, function: LiveFunction, refusal: str | None = N
         row.update(refused(refusal, call.record.start_time))
         tick.outcome, tick.reason, shot.call = "skipped", refusal, None
     else:
-        calls.admit(call, begun=may_begin and calls.has_worker(function))
+        calls.admit(call)
         row["begun"], row["server"] = call.begun, call.server
     return shot
 

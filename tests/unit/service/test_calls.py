@@ -436,6 +436,19 @@ async def test_a_call_that_finds_a_worker_begins_with_the_commit_that_accepts_it
     assert (await row_of(p, live.record.id))["begun"]
 
 
+async def test_of_calls_that_come_at_once_as_many_are_kept_as_begun_as_workers_are_free(p: Plant) -> None:
+    function = await p.function()
+    p.engine.workers, p.engine.holding = 2, True
+    lives = await asyncio.gather(*(p.call(function) for _ in range(4)))
+    orders = [await p.began(live) for live in lives]
+    assert [order.on_begin is None for order in orders] == [True, True, False, False]
+    assert function.promised == 0
+    p.store.refuses = calls.ACCEPT
+    with pytest.raises(StoreFault):
+        await p.call(function)
+    assert function.promised == 0
+
+
 async def test_a_call_that_waits_is_written_as_begun_just_before_it_begins(p: Plant) -> None:
     function = await p.function()
     p.engine.room = False
