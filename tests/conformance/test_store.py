@@ -743,6 +743,31 @@ async def test_a_database_of_every_earlier_version_is_brought_up_to_date_with_al
     assert differences == []
 
 
+async def test_an_upgrade_that_breaks_off_changes_nothing_and_is_done_at_the_next_start(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = of_version("0008", create_engine(f"sqlite:///{path}"))
+    store = SqliteStore(path)
+
+    def break_off(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
+        if "RENAME TO sessions" in statement:
+            raise OSError("the power went")
+
+    event.listen(store._engine, "before_cursor_execute", break_off)
+    with pytest.raises(OSError, match="the power went"):
+        store.start()
+    event.remove(store._engine, "before_cursor_execute", break_off)
+    there = MetaData()
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        there.reflect(connection)
+        assert contents(connection, there) == before
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0008"
+    store.start()
+    assert [left.record.id for left in await store.read(calls.unfinished)] == [8]
+    store.stop()
+    assert f"from schema 0008 to {schema.latest()}" in caplog.text
+
+
 async def test_two_that_open_an_empty_database_at_once_make_it_once(new_postgres: Callable[[], str]) -> None:
     url = new_postgres()
     stores = [PostgresStore(url) for _ in range(3)]
@@ -761,6 +786,13 @@ async def test_the_migrations_make_what_the_tables_say(store: Store) -> None:
         return list(compare_metadata(MigrationContext.configure(connection), tables.metadata))
 
     assert await store.transact(differences) == []
+
+
+def test_what_is_listed_of_a_call_lies_before_what_may_be_large(sqlite_file: Database) -> None:
+    sqlite_file.open().stop()
+    names = [str(row[1]) for row in sqlite_file.execute("PRAGMA table_info(calls)")]
+    assert names[-2:] == ["data", "response"]
+    assert names == [column.name for column in tables.calls.c]
 
 
 def test_opening_an_old_database_again_changes_nothing(sqlite_file: Database, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,8 @@ from sqlalchemy import Connection, Engine, inspect, select, text
 from kvern.store import StoreFault
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+
+_log = logging.getLogger(__name__)
 
 
 def latest() -> str:
@@ -44,14 +47,20 @@ def upgrade(engine: Engine, hold: Callable[[Connection], None] | None = None) ->
             hold(connection)
             if _is_up_to_date(connection):  # by another service meanwhile
                 return
+        if (revision := _revision(connection)) is not None:
+            _log.warning("the database is brought from schema %s to %s; a large one takes a while", revision, latest())
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return cast(str | None, connection.execute(select(text("version_num from alembic_version"))).scalar())
+
+
 def _is_up_to_date(connection: Connection) -> bool:
-    revision = None
-    if inspect(connection).has_table("alembic_version"):
-        revision = cast(str | None, connection.execute(select(text("version_num from alembic_version"))).scalar())
+    revision = _revision(connection)
     if revision is not None and revision not in _known():
         raise StoreFault(
             f"the database has the schema {revision!r}, and this version of Kvern knows those up to {latest()!r}: "

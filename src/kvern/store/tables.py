@@ -188,8 +188,6 @@ calls = Table(
     Column("session_id", BigInteger, nullable=True),
     Column("error_message", Text, nullable=True),
     Column("error_trace", Text, nullable=True),
-    Column("data", LargeBinary, nullable=False),
-    Column("response", LargeBinary, nullable=True),
     Column("server", String(40), nullable=True),
     Column("worker", String(64), nullable=True),
     Column("cold", Boolean, nullable=True),
@@ -204,6 +202,9 @@ calls = Table(
     Column("cancel_time", BigInteger, nullable=True),
     Column("next_attempt_time", BigInteger, nullable=True),
     Column("dead_time", BigInteger, nullable=True),
+    # Last: SQLite reads a row from its beginning, and large ones go on through many pages.
+    Column("data", LargeBinary, nullable=False),
+    Column("response", LargeBinary, nullable=True),
     Index(
         "calls_tick",
         "schedule_id",

@@ -55,8 +55,6 @@ def _calls() -> list[sa.schema.SchemaItem]:
         sa.Column("session_id", sa.BigInteger(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("error_trace", sa.Text(), nullable=True),
-        sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.Column("response", sa.LargeBinary(), nullable=True),
         sa.Column("server", sa.String(length=40), nullable=True),
         sa.Column("worker", sa.String(length=64), nullable=True),
         sa.Column("cold", sa.Boolean(), nullable=True),
@@ -71,6 +69,9 @@ def _calls() -> list[sa.schema.SchemaItem]:
         sa.Column("cancel_time", sa.BigInteger(), nullable=True),
         sa.Column("next_attempt_time", sa.BigInteger(), nullable=True),
         sa.Column("dead_time", sa.BigInteger(), nullable=True),
+        # Last: SQLite reads a row from its beginning, and large ones go on through many pages.
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("response", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     ]
 
