@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import cast
 
@@ -81,11 +81,11 @@ class Schedules:
         """Load all schedules, and fire them."""
         await self.lead()
 
-    async def lead(self, grace: float = 0.0) -> None:
+    async def lead(self, unled: Callable[[], float] = lambda: 0.0) -> None:
         """Begin to fire, after accounting for what was due since the ledger ends; harmless when it does already.
 
         Args:
-            grace: seconds; due times that nobody fired and that are no longer ago than this are fired late, as when a
+            unled: seconds; due times that nobody fired and that are no longer ago than this are fired late, as when a
                 server takes over from one that died. What is longer ago was missed.
         """
         async with self._turn:
@@ -95,7 +95,7 @@ class Schedules:
             for tick in await self._store.read(ticks.queued):
                 if tick.schedule_id in self._live:
                     self._queued.add(tick)
-            self._ticker.start(int(grace * 1000))
+            self._ticker.start(int(unled() * 1000))
 
     async def follow(self) -> None:
         """Stop firing; returns when no more is written. Harmless when it does not fire."""

@@ -93,9 +93,9 @@ class Shared:
 
         await self._until_done(take)
 
-    async def lead(self, grace: float) -> None:
-        """Begin to fire schedules; those of the last `grace` seconds too."""
-        await self._until_done(lambda: self._schedules.lead(grace))
+    async def lead(self, unled: Callable[[], float]) -> None:
+        """Begin to fire schedules; those of the last seconds too for which, at that time, nobody has done so."""
+        await self._until_done(lambda: self._schedules.lead(unled))
 
     async def follow(self) -> None:
         """Stop firing schedules."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from tests.unit.fakes import PROJECT, Plant, once, raised, until
 from kvern.build.errors import BuildError
 from kvern.engine import LogLine
 from kvern.service import call_logs, issuer
+from kvern.service import servers as servers_module
 from kvern.service import service as whole
 from kvern.service.functions import LiveFunction
 from kvern.service.keys import shared_keys
@@ -363,10 +364,10 @@ async def test_the_one_that_leads_clears_away_what_nobody_names(
     servers: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(whole, "_TIDY_EVERY", 0.01)
-    monkeypatch.setattr(local_blobs, "time", SimpleNamespace(time=lambda: time.time() + 2 * DAY / 1000))
     a = await servers.server()
     function = await a.function()
     forgotten, _ = await a.blobs.write(once(b"forgotten"), 100)
+    monkeypatch.setattr(local_blobs, "time", SimpleNamespace(time=lambda: time.time() + 2 * DAY / 1000))
     await a.clock.advance(2 * DAY)
 
     async def is_there(key: str) -> bool:
@@ -406,6 +407,26 @@ async def test_every_due_time_has_one_call_while_servers_come_and_go(servers: Cl
     rows = await servers.rows("SELECT scheduled_time, count(*) FROM calls GROUP BY scheduled_time ORDER BY 1")
     first = start // MINUTE * MINUTE + MINUTE
     assert rows == [(first + n * MINUTE, 1) for n in range(4)]
+
+
+async def test_the_time_until_a_new_leader_fires_counts_as_time_in_which_nobody_led(
+    servers: Cluster, a: Plant, b: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Callable[[], float]] = []
+
+    async def lead(unled: Callable[[], float]) -> None:
+        asked.append(unled)
+
+    monkeypatch.setattr(b.service.schedules, "lead", lead)
+    door(a).closed = True
+    await servers.let_die(a)
+    await until(lambda: asked)
+    before = asked[0]()
+    assert before > 0
+    now = servers_module._clock
+    monkeypatch.setattr(servers_module, "_clock", lambda: now() + 30)
+    assert asked[0]() >= before + 30
+    monkeypatch.setattr(servers_module, "_clock", now)
 
 
 async def test_a_scheduled_call_stays_with_the_server_that_fired_it(servers: Cluster) -> None:

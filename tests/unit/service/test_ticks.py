@@ -353,7 +353,7 @@ async def test_a_server_that_takes_over_fires_what_is_due_since_the_other_died(
     shown = await p.schedule(function, missed="skip")
     await p.service.schedules.follow()
     p.clock._now += 2 * MINUTE + 5_000
-    await p.service.schedules.lead(grace=15)
+    await p.service.schedules.lead(lambda: 15)
     await quiet(p)
     await settles(p, shown.id, "1s 2l")
 
