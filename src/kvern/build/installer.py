@@ -113,7 +113,9 @@ class Installer:
         arguments = ["pip", "compile", str(inside / "requirements.in"), "-o", str(out), "-q"]
         arguments += ["--generate-hashes", "--no-header", "--no-annotate", "-p", str(job.interpreter.executable)]
         arguments += ["-c", str(inside / "constraints.in"), *self._formats(job, from_source)]
-        arguments += ["--prerelease", "allow"] if wanted.prereleases else []
+        arguments += job.sources.deciding
+        if wanted.prereleases and "--prerelease" not in job.sources.deciding:
+            arguments += ["--prerelease", "allow"]
         # What the first way says is not shown before it is known whether there will be a second.
         lines, status = await self._run(job, arguments, from_source, is_shown=from_source)
         if status != 0:

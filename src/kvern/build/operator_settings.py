@@ -18,7 +18,6 @@ import tomllib
 _NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _UV = (
     "UV_CREDENTIALS_DIR",
-    "UV_EXCLUDE_NEWER",
     "UV_HTTP_CONNECT_TIMEOUT",
     "UV_HTTP_RETRIES",
     "UV_HTTP_TIMEOUT",
@@ -27,13 +26,13 @@ _UV = (
     "UV_NATIVE_TLS",
     "UV_NO_CONFIG",
     "UV_OFFLINE",
-    "UV_PRERELEASE",
     "UV_REQUEST_TIMEOUT",
-    "UV_RESOLUTION",
     "UV_SYSTEM_CERTS",
     "UV_TORCH_BACKEND",
 )
-_UV_FILES = ("UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDES", "UV_OVERRIDE")
+_UV_FILES = ("UV_BUILD_CONSTRAINT", "UV_CONFIG_FILE")
+_DECIDING = {"UV_EXCLUDE_NEWER": "--exclude-newer", "UV_PRERELEASE": "--prerelease", "UV_RESOLUTION": "--resolution"}
+_DECIDING_FILES = {"UV_CONSTRAINT": "--constraints", "UV_OVERRIDE": "--overrides", "UV_EXCLUDE": "--excludes"}
 _UV_LOGIN = re.compile(r"^UV_INDEX_\w+_(USERNAME|PASSWORD)$")
 _LINK = re.compile(r"""href=["']([^"'#?]+)""", re.I)
 _LOGIN_URL = re.compile(r"[a-z+]+://[^\s\"'/@]+@[^\s\"']+")
@@ -49,7 +48,8 @@ class Operator:
         find_links: folders and pages, as URLs.
         trusted_hosts: hosts that need no valid certificate.
         no_index: whether only links and direct URLs may be used.
-        env: all else, as environment of uv.
+        env: all else that holds whenever uv runs, as its environment.
+        deciding: arguments of uv for what decides versions; only for resolving, since a lock is installed as it is.
         files: what uv must be able to read for that: certificates, configuration, folders of packages.
         netrc: the file with logins, when there is one.
         secrets: words that must not be shown.
@@ -62,6 +62,7 @@ class Operator:
     trusted_hosts: list[str] = field(default_factory=list[str])
     no_index: bool = False
     env: dict[str, str] = field(default_factory=dict[str, str])
+    deciding: list[str] = field(default_factory=list[str])
     files: list[Path] = field(default_factory=list[Path])
     netrc: Path | None = None
     secrets: list[str] = field(default_factory=list[str])
@@ -145,6 +146,11 @@ def _take_environment(found: Operator, environ: Mapping[str, str]) -> None:
         if paths:
             found.env[name] = " ".join(map(str, paths))
             found.files += paths
+    for name, option in _DECIDING.items():
+        if environ.get(name):
+            found.deciding += [option, environ[name]]
+    for name, option in _DECIDING_FILES.items():
+        _take_deciding_files(found, option, _words(environ, name))
 
 
 def _take_uv_files(found: Operator, environ: Mapping[str, str], home: Path) -> bool:
@@ -194,10 +200,15 @@ def _take_pip(found: Operator, pip: Mapping[str, str]) -> None:
             path = Path(pip[option]).absolute()
             env["SSL_CERT_DIR" if name == "SSL_CERT_FILE" and path.is_dir() else name] = str(path)
             found.files.append(path)
-    constraints = [Path(word).absolute() for word in pip.get("constraint", "").split() if "://" not in word]
-    if constraints and "UV_CONSTRAINT" not in env:
-        env["UV_CONSTRAINT"] = " ".join(map(str, constraints))
-        found.files += constraints
+    _take_deciding_files(found, "--constraints", pip.get("constraint", "").split())
+
+
+def _take_deciding_files(found: Operator, option: str, places: Sequence[str]) -> None:
+    for place in places:
+        path = _local(place)
+        found.deciding += [option, place if path is None else str(path)]
+        if path is not None:
+            found.files.append(path)
 
 
 def _pip_settings(environ: Mapping[str, str], home: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ class Sources:
 
     Args:
         env: its environment; holds credentials.
+        deciding: its arguments for what decides versions, when it resolves.
         no_index: whether only links and direct URLs may be used.
         files: what of the machine it must be able to read.
         netrc: the content of its netrc file; holds credentials. Empty for none.
@@ -26,6 +27,7 @@ class Sources:
     """
 
     env: Mapping[str, str]
+    deciding: Sequence[str]
     no_index: bool
     files: Sequence[Path]
     netrc: str
@@ -37,7 +39,7 @@ class Sources:
         Args:
             salt: secret; 16 to 64 bytes.
         """
-        text = json.dumps([sorted(self.env.items()), self.no_index, self.netrc])
+        text = json.dumps([sorted(self.env.items()), list(self.deciding), self.no_index, self.netrc])
         return hashlib.blake2b(text.encode(), key=salt, digest_size=20).hexdigest()
 
 
@@ -86,6 +88,7 @@ def sources(
         netrc += operator.netrc.read_text(errors="replace")
     return Sources(
         env=env,
+        deciding=operator.deciding,
         no_index=operator.no_index or requirements.no_index,
         files=operator.files,
         netrc=netrc,

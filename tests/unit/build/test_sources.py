@@ -206,3 +206,21 @@ def test_the_folders_behind_a_local_index(tmp_path: Path) -> None:
     )
     assert folders_behind(tmp_path / "simple") == [tmp_path / "files", tmp_path / "more", tmp_path / "simple"]
     assert folders_behind(tmp_path / "none") == [tmp_path / "none"]
+
+
+def test_what_decides_versions_is_said_when_resolving_and_never_when_installing(home: Path) -> None:
+    found = operator_settings(
+        alone(home)
+        | {
+            "PIP_CONSTRAINT": f"{home}/a.txt https://h.example/b.txt",
+            "UV_CONSTRAINT": f"{home}/c.txt",
+            "UV_OVERRIDE": f"{home}/d.txt",
+            "UV_EXCLUDE_NEWER": "2026-01-01",
+        }
+    )
+    assert found.deciding == [
+        "--exclude-newer", "2026-01-01", "--constraints", f"{home}/c.txt", "--overrides", f"{home}/d.txt",
+        "--constraints", f"{home}/a.txt", "--constraints", "https://h.example/b.txt",
+    ]  # fmt: skip
+    assert not {"UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE_NEWER"} & found.env.keys()
+    assert home / "a.txt" in found.files
