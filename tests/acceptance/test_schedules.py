@@ -217,3 +217,24 @@ def test_the_page_about_schedules_does_what_it_says(site: Site, tmp_path: Path) 
     assert "morning calls report: At 07:00, Monday through Friday" in ran.stdout
     assert "careful is paused\ncareful is resumed\n" in ran.stdout
     assert json.loads("[" + ran.stdout.rpartition("\n[")[2]) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "when"),
+    [
+        ("*/90 * * * *", "Every hour"),
+        ("0 */48 * * *", "At 00:00"),
+        ("*/45 * * * *", "At 0 and 45 minutes past the hour"),
+        ("0 0 */10 * 1", "At 00:00, on day 1, 11, 21, and 31 of the month, if that day is Monday"),
+        ("0 9 * * SAT-SUN", "At 09:00, only on Saturday and Sunday"),
+        (
+            "*/15 22-23,0-2 * NOV,DEC,JAN,FEB fri-sun",
+            "Every 15 minutes, between 22:00 and 02:59, Friday through Sunday, November through February",
+        ),
+    ],
+)
+def test_when_says_what_the_rule_does(site: Site, rule: str, when: str) -> None:
+    schedule = site.schedule("rule", rule)
+    made = site.api.get(f"/functions/schedules/{schedule}").json()
+    assert (made["cronExpression"], made["when"]) == (rule, when)
+    assert site.posted("delete", schedule).status_code == 200

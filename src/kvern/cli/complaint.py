@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 
 SERVER_PACKAGES = frozenset(
-    {"alembic", "cron_descriptor", "cronsim", "cryptography", "httptools", "jwt", "sqlalchemy", "starlette", "uv"}
-    | {"uvicorn", "uvloop"}
+    {"alembic", "cronsim", "cryptography", "httptools", "jwt", "sqlalchemy", "starlette", "uv"} | {"uvicorn", "uvloop"}
 )
 
 

@@ -6,17 +6,14 @@ import copy
 import re
 import zoneinfo
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
-from cron_descriptor import (  # pyright: ignore[reportMissingTypeStubs]
-    CasingTypeEnum,
-    ExpressionDescriptor,
-    Options,
-)
 from cronsim import CronSim, CronSimError
 
+from kvern.service.cron_words import Values, sentence
 from kvern.wire.errors import InvalidError
 
 _EPOCH = datetime(1970, 1, 1)
@@ -42,6 +39,9 @@ def check_cron(expression: str) -> None:
                 "Expected `*`, numbers, names, ranges, steps and lists of them in a cron expression, "
                 f"given {field[:40]!r}"
             )
+    for text, field in zip([*fields[:4], _until_sunday(fields[4])], _FIELDS, strict=True):
+        for part in text.split(","):
+            _check_range(part, field)
     try:
         _rule(expression)
     except CronSimError as error:
@@ -87,7 +87,54 @@ def due_times(expression: str, after: int, zone: str | None = None) -> Iterator[
 
 @lru_cache(maxsize=4096)
 def _rule(expression: str) -> CronSim:
-    return CronSim(expression, _EPOCH)
+    *others, weekdays = expression.split()
+    return CronSim(" ".join([*others, _until_sunday(weekdays)]), _EPOCH)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """The values that a field may have, and their names. Weekday 7 is another name of 0."""
+
+    values: range
+    names: tuple[str, ...] = ()
+
+    def number(self, word: str) -> int | None:
+        if word.upper() in self.names:
+            return self.values[self.names.index(word.upper())]
+        return int(word) if word.isdigit() else None
+
+
+_FIELDS = (
+    _Field(range(60)),
+    _Field(range(24)),
+    _Field(range(1, 32)),
+    _Field(range(1, 13), ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")),
+    _Field(range(7), ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")),
+)
+
+
+def _until_sunday(field: str) -> str:
+    """The weekdays in which a range to `SUN` goes on to the end of the week, as it reads: to cronsim it is 0 only."""
+    return re.sub(r"-SUN\b", "-7", field, flags=re.IGNORECASE)
+
+
+def _check_range(part: str, field: _Field) -> None:
+    """Raises `InvalidError` for a range that goes on after the end, such as `FRI-MON` or `22-2`: cron has none."""
+    span, _, step = part.partition("/")
+    first, _, last = span.partition("-")
+    start, end = field.number(first), field.number(last)
+    if start is None or end is None or start <= end or not {start, end} <= {*field.values}:
+        return
+    around = [*field.values[field.values.index(start) :], *field.values[: field.values.index(end) + 1]]
+    if first.isdigit() and last.isdigit() and not step:
+        instead = f"{start}-{field.values[-1]},{field.values[0]}-{end}"
+    else:
+        chosen = around[:: int(step or 1) or 1]
+        instead = ",".join(field.names[field.values.index(one)] if field.names else str(one) for one in chosen)
+    raise InvalidError(
+        f"Expected a range from the lesser value to the greater one in a cron expression, given {part!r}; "
+        f"write {instead!r} for what goes on after the end"
+    )
 
 
 def _matches(expression: str, after: datetime) -> Iterator[datetime]:
@@ -197,11 +244,12 @@ def _changes(year: int, zone: ZoneInfo) -> tuple[int, ...]:
 @lru_cache(maxsize=4096)
 def describe(expression: str, zone: str | None = None) -> str:
     """The rule as an English sentence, such as `At 08:00` (contract 11.6); with its time zone, when it has one."""
-    options = Options()
-    options.casing_type = CasingTypeEnum.Sentence
-    options.use_24hour_time_format = True
     try:
-        text = ExpressionDescriptor(expression, options).get_description()
-    except Exception:  # it is for display only: what the library cannot put into words is shown as it is
-        text = expression
+        rule = _rule(expression)
+    except CronSimError:  # it is for display only: a rule that never comes due is shown as it is
+        return expression
+    weekdays = {one % 7 for one in rule.weekdays if isinstance(one, int)}
+    steps = {place for place, field in enumerate(expression.split()) if "/" in field}
+    values = Values(rule.minutes, rule.hours, rule.days, rule.months, weekdays, rule.day_and, steps)
+    text = sentence(values)
     return text if zone is None else f"{text} ({zone})"
