@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from kvern.service.identity import Identity, Principal
 from kvern.wire.errors import InvalidError, NotFoundError
+from kvern.wire.old_sdks import is_strict
 
 T = TypeVar("T")
 
@@ -108,6 +109,11 @@ class Ask(Generic[T]):
         """Whether the client states a preference without a value (RFC 7240), such as `respond-async`."""
         stated = ",".join(self.request.headers.getlist("prefer")).replace(";", ",").split(",")
         return preference in (one.strip().lower() for one in stated)
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether the client is an SDK that cannot read what it does not know."""
+        return is_strict(self.request.headers.get("x-cdp-sdk", ""))
 
     def base_url(self) -> str:
         """What links begin with: the setting, else the address that the client itself used."""

@@ -29,6 +29,7 @@ from kvern.wire.identity import (
     TokenRefusal,
     UserProfiles,
 )
+from kvern.wire.old_sdks import readable
 
 _FORM_MOST = 65_536
 
@@ -72,7 +73,10 @@ class IdentityRoutes:
 
     @answers(Inspection)
     async def inspect(self, ask: Ask[None]) -> Answer:
-        return Answer(ask.everywhere.inspection())
+        inspection = ask.everywhere.inspection()
+        if ask.is_strict:
+            inspection.capabilities = readable(inspection.capabilities)
+        return Answer(inspection)
 
     @answers(Items[ListedProject])
     async def projects(self, ask: Ask[None]) -> Answer:
