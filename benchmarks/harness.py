@@ -99,6 +99,9 @@ class Api:
         self.token = str(answer.json()["access_token"])
         self.http.headers["authorization"] = f"Bearer {self.token}"
         self.base = f"{env['CDF_URL']}/api/v1/projects/{env['CDF_PROJECT']}"
+        login = {"clientId": env["IDP_CLIENT_ID"], "clientSecret": env["IDP_CLIENT_SECRET"]}
+        self.as_sdk: dict[str, Any] = {"sessions": f"{self.base}/sessions", "login": login}
+        """What `load.py` takes to call as the official SDK does."""
 
     def deploy(self, handler: str, requirements: str = "", name: str = "bench") -> Function:
         """Upload a bundle, make a function of it, wait for Ready. The wait is the service's own: nothing is polled.
@@ -154,10 +157,18 @@ def bundle(handler: str, requirements: str = "") -> bytes:
 
 @dataclass(frozen=True)
 class Run:
-    """What a load saw: seconds of each call, and calls per second."""
+    """What a load saw.
+
+    Args:
+        took: seconds of each call that ended well.
+        rate: such calls per second.
+        refused, running: calls that were answered with 429, or with no end yet.
+    """
 
     took: list[float]
     rate: float
+    refused: int = 0
+    running: int = 0
 
 
 class Driver:
@@ -188,7 +199,8 @@ class Driver:
             self._said.seek(0)
             raise RuntimeError(f"{Path(self._process.args[1]).name} failed: {self._said.read().strip()[-800:]}")  # pyright: ignore
         told = json.loads(line)
-        return Run(told["took"], len(told["took"]) / told["whole"])
+        rate = len(told["took"]) / told["whole"]
+        return Run(told["took"], rate, told.get("refused", 0), told.get("running", 0))
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):

@@ -3,9 +3,13 @@
     {"url": …, "token": …, "concurrency": 16, "seconds": 1.5, "size": 1}    closed loop: a call follows an answer
     {"url": …, "token": …, "rate": 500, "seconds": 4, "size": 1}            open loop: calls come whatever is answered
 
-An answer is `{"took": [seconds of each call], "whole": seconds}`. In an open loop a call's time counts from the moment
-at which it was due, so that one that had to wait for its turn to be sent counts as slow (no coordinated omission);
-arrivals are a Poisson process with a fixed seed.
+With `"sessions": URL` and `"login": {"clientId": …, "clientSecret": …}` a call is made as the official SDK makes it
+with client credentials: a session first, then the call with its nonce, with no `Prefer`. With `"bears": true` an answer
+of 429 counts as refused, and one that tells no end as running; a load otherwise stops at either.
+
+An answer is `{"took": [seconds of each call], "whole": seconds, "refused": calls, "running": calls}`. In an open loop a
+call's time counts from the moment at which it was due, so that one that had to wait for its turn to be sent counts as
+slow (no coordinated omission); arrivals are a Poisson process with a fixed seed.
 
 Speaks HTTP/1.1 over plain sockets: a full client would take more of the processor than the server that is measured.
 """
@@ -25,40 +29,80 @@ import uvloop
 
 MOST_CONNECTIONS = 256
 
+NONCE = "%nonce%"
+"""Stands for the nonce in the request that is made once for all calls."""
+
 
 class Caller:
-    """Connections to one URL, and the request that each of them sends."""
+    """Connections to one server, and the requests that a call takes."""
 
     def __init__(self, order: dict[str, Any]) -> None:
-        self._parts = urlsplit(order["url"])
-        body = json.dumps({"data": {"x": "y" * order.get("size", 1)}}).encode()
-        head = (
-            f"POST {self._parts.path or '/'} HTTP/1.1\r\nHost: {self._parts.netloc}\r\n"
-            f"Authorization: Bearer {order.get('token', '')}\r\nContent-Type: application/json\r\n"
-            f"Prefer: wait=30\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        self._request = head.encode() + body
+        self._order = order
+        self._url = urlsplit(order["url"])
+        self._data = {"x": "y" * order.get("size", 1)}
+        self._whole = self._request(order["url"], {"data": self._data}, "Prefer: wait=30\r\n")
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.refused = self.running = 0
+        if "sessions" in order:
+            self._session = self._request(order["sessions"], {"items": [order["login"]]})
+            self._call = self._request(order["url"], {"data": self._data, "nonce": NONCE})
 
-    async def call(self) -> None:
-        """One call, over an idle connection or a new one."""
+    def _request(self, url: str, body: object, headers: str = "") -> bytes:
+        parts, text = urlsplit(url), json.dumps(body).encode()
+        head = (
+            f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Authorization: Bearer {self._order.get('token', '')}\r\nContent-Type: application/json\r\n"
+            f"{headers}Content-Length: {len(text)}\r\n\r\n"
+        )
+        return head.encode() + text
+
+    async def call(self) -> bool:
+        """One call, over an idle connection or a new one; whether it ended well within its answer."""
         if self._idle:
             reader, writer = self._idle.pop()
         else:
-            reader, writer = await asyncio.open_connection(self._parts.hostname, self._parts.port, limit=1 << 24)
-        writer.write(self._request)
-        header = await reader.readuntil(b"\r\n\r\n")
-        if header[9:12] not in (b"200", b"201"):
-            raise SystemExit(f"expected 200 or 201, got {header!r}")
-        length = int(header.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        answer = await reader.readexactly(length)
+            reader, writer = await asyncio.open_connection(self._url.hostname, self._url.port, limit=1 << 24)
+        request = self._whole
+        if "sessions" in self._order:
+            _, made = await self._ask(reader, writer, self._session)
+            nonce = made.partition(b'"nonce":"')[2].partition(b'"')[0]
+            request = self._call.replace(NONCE.encode(), nonce)
+            request = request.replace(
+                b"Content-Length: %d" % _length(self._call),
+                b"Content-Length: %d" % (_length(self._call) - len(NONCE) + len(nonce)),
+                1,
+            )
+        status, answer = await self._ask(reader, writer, request)
+        self._idle.append((reader, writer))
+        if status == b"429":
+            self.refused += 1
+            return False
+        if b'"Running"' in answer and "bears" in self._order:
+            self.running += 1
+            return False
         if b'"Running"' in answer or b'"Failed"' in answer:
             raise SystemExit(f"expected the end of a call, got {answer!r}")
-        self._idle.append((reader, writer))
+        return True
+
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
+    ) -> tuple[bytes, bytes]:
+        writer.write(request)
+        header = await reader.readuntil(b"\r\n\r\n")
+        answer = await reader.readexactly(_length(header))
+        status = header[9:12]
+        if status not in (b"200", b"201") and not (status == b"429" and "bears" in self._order):
+            raise SystemExit(f"expected 200 or 201, got {header!r} {answer[:300]!r}")
+        return status, answer
 
     def close(self) -> None:
         for _, writer in self._idle:
             writer.close()
+
+
+def _length(header: bytes) -> int:
+    """What a request or an answer says of the length of its body."""
+    return int(header.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
 
 
 async def closed(caller: Caller, concurrency: int, seconds: float) -> list[float]:
@@ -69,9 +113,13 @@ async def closed(caller: Caller, concurrency: int, seconds: float) -> list[float
         now = time.perf_counter()
         while now < end:
             begun = now
-            await caller.call()
+            is_well = await caller.call()
             now = time.perf_counter()
-            took.append(now - begun)
+            if is_well:
+                took.append(now - begun)
+            else:  # what clients do that are refused, or that have to ask again
+                await asyncio.sleep(0.05)
+                now = time.perf_counter()
 
     await asyncio.gather(*(go_on() for _ in range(concurrency)))
     return took
@@ -107,7 +155,8 @@ async def carry_out(order: dict[str, Any]) -> dict[str, Any]:
         took = await closed(caller, order["concurrency"], order["seconds"])
     whole = time.perf_counter() - begun
     caller.close()
-    return {"took": [round(seconds, 7) for seconds in took], "whole": whole}
+    told = {"took": [round(seconds, 7) for seconds in took], "whole": whole}
+    return {**told, "refused": caller.refused, "running": caller.running}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from kvern.service.identity import Principal
 from kvern.service.keys import shared_keys
 from kvern.service.service import Service
 from kvern.settings import Settings
-from kvern.store import Store, StoreFault, T
+from kvern.store import Row, Store, StoreFault, T
 from kvern.store.blobs import LocalBlobs
 from kvern.store.tables import servers
 from tests.unit.fakes import PROJECT, FakeBuilder, FakeEngine, Plant, memory_store
@@ -57,6 +57,17 @@ class Door:
     async def write(self, statement: UpdateBase, row: Mapping[str, Any]) -> None:
         kept = dict(row)
         await self._store.transact(self._guarded(lambda connection: _ignore(connection.execute(statement, [kept]))))
+
+    async def write_rows(self, rows: Sequence[Row], check: Callable[[Connection], None] | None = None) -> None:
+        kept = [(statement, dict(row)) for statement, row in rows]
+
+        def work(connection: Connection) -> None:
+            if check is not None:
+                check(connection)
+            for statement, row in kept:
+                connection.execute(statement, [row])
+
+        await self._store.transact(self._guarded(work))
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         return await self._store.transact(self._guarded(work))

@@ -30,7 +30,7 @@ from kvern.service.oidc_http import Http
 from kvern.service.projects import Projects
 from kvern.service.service import Service
 from kvern.settings import Settings
-from kvern.store import Store, StoreFault, T
+from kvern.store import Row, Store, StoreFault, T
 from kvern.store.blobs import Blobs, LocalBlobs
 from kvern.store.calls import CallRecord
 from kvern.store.sqlite import SqliteStore
@@ -146,23 +146,6 @@ class FakeEngine:
             return await self._run(call)
         finally:
             del self._calls[order.call_id]
-
-    def hand_over(self, revision: Revision, order: Order, done: Callable[[Outcome], None]) -> bool:
-        if self.stopped or not self.room or (self.endings and isinstance(self.endings[0], BaseException)):
-            return False
-        call = self._calls[order.call_id] = _Running(revision, order, asyncio.get_running_loop().create_future())
-
-        def ended(ending: asyncio.Future[Outcome]) -> None:
-            del self._calls[order.call_id]
-            done(ending.result())
-
-        call.ending.add_done_callback(ended)
-        self.orders.append(order)
-        if not self.holding:
-            ending = self.endings.popleft() if self.endings else returned()
-            assert not isinstance(ending, BaseException)
-            call.ending.set_result(ending if isinstance(ending, Outcome) else ending(order))
-        return True
 
     async def _run(self, call: _Running) -> Outcome:
         room = asyncio.ensure_future(self._room.wait())
@@ -332,6 +315,13 @@ class GatedStore:
         if self._rows_pass:
             return self._store.write(statement, row)
         return self._enter(lambda: self._store.write(statement, dict(row)))
+
+    def write_rows(self, rows: Sequence[Row], check: Callable[[Connection], None] | None = None) -> Awaitable[None]:
+        if any(statement is self.refuses for statement, _ in rows):
+            return asyncio.ensure_future(self._refuse())
+        if self._rows_pass and check is None:
+            return self._store.write_rows(rows)
+        return self._enter(lambda: self._store.write_rows([(statement, dict(row)) for statement, row in rows], check))
 
     def transact(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         return self._enter(lambda: self._store.transact(work))

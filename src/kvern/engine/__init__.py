@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from kvern.build.revision import Revision
@@ -36,18 +35,11 @@ class Engine(Protocol):
         ...
 
     def has_room(self, revision: Revision, besides: int = 0) -> bool:
-        """Whether `run`, called now, would hand the call to a warm worker at once."""
+        """Whether `run`, called now after `besides` other calls, would hand the call to a warm worker at once."""
         ...
 
     async def run(self, revision: Revision, order: Order) -> Outcome:
         """Run one call to its end. Waits for a free worker first; makes the host when there is none."""
-        ...
-
-    def hand_over(self, revision: Revision, order: Order, done: Callable[[Outcome], None]) -> bool:
-        """Hand one call to a warm worker that is free, without waiting for anything; False, and nothing has happened,
-        when there is none, or when there is something to wait for: `run` is for these. `done` is called with the
-        outcome, later and once.
-        """
         ...
 
     async def cancel(self, call_id: int) -> bool:

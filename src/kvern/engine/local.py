@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -172,23 +171,6 @@ class LocalEngine:
             return await host.run(order)
         finally:
             del self._calls[order.call_id]
-
-    def hand_over(self, revision: Revision, order: Order, done: Callable[[Outcome], None]) -> bool:
-        """Hand one call to a warm worker that is free, without waiting for anything; False, and nothing has happened,
-        when there is none. `done` is called with its outcome, later and once.
-        """
-        host = self._hosts.get(revision.id)
-        if host is None or self._stopped is not None:
-            return False
-        if not host.hand_over(order, partial(self._handed_back, order.call_id, done)):
-            return False
-        self._calls[order.call_id] = host
-        self._worth.used(host)
-        return True
-
-    def _handed_back(self, call_id: int, done: Callable[[Outcome], None], outcome: Outcome) -> None:
-        del self._calls[call_id]
-        done(outcome)
 
     async def cancel(self, call_id: int) -> bool:
         """Stop a call that runs or waits: its `run` returns `CANCELLED`. False when no such call is here."""

@@ -6,9 +6,7 @@ import asyncio
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from kvern.build.revision import Revision
@@ -130,34 +128,6 @@ class Host:
         finally:
             del self._calls[order.call_id]
             self.last_used = asyncio.get_running_loop().time()
-
-    def hand_over(self, order: Order, done: Callable[[Outcome], None]) -> bool:
-        """As `Engine.hand_over`; `run` says what can fail."""
-        if order.on_begin is not None or self._stopped is not None or not self.has_room():
-            return False
-        worker = self._idle.pop()
-        if not worker.usable:
-            return False
-        try:
-            access = order.access() if "client" in worker.takes else None
-        except Exception:  # told by `run`, which meets the same
-            self._free(worker)
-            return False
-        self.turns.take(self.revision.function_id)
-        self.uses += 1
-        loop = asyncio.get_running_loop()
-        self.last_used = loop.time()
-        ticket = self._calls[order.call_id] = Ticket(worker=worker, outcome=loop.create_future())
-        worker.hand_over(order, access, 0.0, partial(self._handed_back, order.call_id, ticket, done), cold=False)
-        return True
-
-    def _handed_back(self, call_id: int, ticket: Ticket, done: Callable[[Outcome], None], outcome: Outcome) -> None:
-        if ticket.outcome is not None:
-            ticket.outcome.set_result(outcome)
-        del self._calls[call_id]
-        self.last_used = asyncio.get_running_loop().time()
-        self.turns.give()
-        done(outcome)
 
     async def _run(self, order: Order, ticket: Ticket, came: float) -> Outcome:
         while True:

@@ -54,7 +54,7 @@ class NotLoadedError(HandlerError):
 class Worker(asyncio.Protocol):
     """One worker process.
 
-    Its life: `load` once; then `run` or `hand_over` for each call, one at a time; `on_free` is called after each call
+    Its life: `load` once; then `run` for each call, one at a time; `on_free` is called after each call
     from which it can go on; `on_gone` once, when it is dead and nothing that it started is left.
 
     Args:
@@ -97,7 +97,7 @@ class Worker(asyncio.Protocol):
         self._connecting = False
         self._seated: asyncio.Future[None] | None = None
         self._order: Order | None = None
-        self._done: Callable[[Outcome], None] | None = None
+        self._outcome: asyncio.Future[Outcome] | None = None
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._queued = self._handed = 0.0
@@ -172,30 +172,17 @@ class Worker(asyncio.Protocol):
             self._timer = None
 
     def run(self, order: Order, access: Access | None, queued: float, *, cold: bool) -> asyncio.Future[Outcome]:
-        """As `hand_over`; the future is done when the call is over."""
-        outcome: asyncio.Future[Outcome] = self._loop.create_future()
-
-        def done(told: Outcome) -> None:
-            if not outcome.done():  # else nobody waits any more
-                outcome.set_result(told)
-
-        self.hand_over(order, access, queued, done, cold=cold)
-        return outcome
-
-    def hand_over(
-        self, order: Order, access: Access | None, queued: float, done: Callable[[Outcome], None], *, cold: bool
-    ) -> None:
-        """Hand over a call. Only for a worker that is loaded and free.
+        """Hand over a call; the future is done when it is over, after `on_free`. Only for a worker that is loaded and
+        free.
 
         Args:
             order, access: the call.
             queued, cold: its outcome's `queue_seconds` and `cold`.
-            done: called once, when the call is over, and after `on_free`.
         """
         assert self._transport is not None
         self.calls += 1
         self._queued, self._cold, self._handed = queued, cold, self._loop.time()
-        self._order, self._done = order, done
+        self._order, self._outcome = order, self._loop.create_future()
         self._output.begin(order.log_limit, order.on_log)
         self._limit(order.timeout)
         meta = order.meta() if access is None else {**order.meta(), "access": asdict(access)}
@@ -204,6 +191,7 @@ class Worker(asyncio.Protocol):
             self._transport.write(frame)
         else:
             self._seated.add_done_callback(lambda _: self._hand_over(frame))
+        return self._outcome
 
     def _limit(self, seconds: float) -> None:
         """The call may take so long. A timer that runs is left to run: most calls end long before it."""
@@ -259,7 +247,7 @@ class Worker(asyncio.Protocol):
 
     def look(self) -> None:
         """What a watchdog does every moment, where no control group holds the limits."""
-        if self._done is None or not self._seat.watched or self.dead:
+        if self._outcome is None or not self._seat.watched or self.dead:
             return
         over = self._seat.look(self._pid)
         if over == "memory":
@@ -289,10 +277,10 @@ class Worker(asyncio.Protocol):
             trouble = message if self._sentence else f"{message}, while the handler was loaded"
             self._loaded.set_exception(NotLoadedError(trouble, "", self._output.early()))
             self._loaded.exception()
-        if self._done is not None:
+        if self._outcome is not None:
             if code is not None:
                 message += verdicts.figures(verdict, self._cpu - self._cpu_before, self._peak)
-            self._loop.call_soon(*self._finish(Outcome(verdict, message=message), known=code is not None))
+            _tell(*self._finish(Outcome(verdict, message=message), known=code is not None))
         self._release()
         self._on_gone(self)
         for _ in range(200):
@@ -367,12 +355,12 @@ class Worker(asyncio.Protocol):
                 outcome = verdicts.of_answer(self._seat, frame)
                 # What the kernel counted against this call must not be counted against the next.
                 spent = spent or self._seat.out_of_memory() or self._seat.out_of_pids()
-            done, told = self._finish(outcome)
+            waiter, told = self._finish(outcome)
             if spent:
                 self.kill(Verdict.CANCELLED, "the worker was not used again")
             else:
                 self._on_free(self)
-            done(told)
+            _tell(waiter, told)
         elif not self._loaded.done() and frame.kind == frames.LOADED:
             self._note_use(frame)
             self._cpu_before, self._peak_loaded = self._cpu, self._peak
@@ -389,11 +377,11 @@ class Worker(asyncio.Protocol):
         if isinstance(cpu, float) and isinstance(peak, int) and 0 <= cpu < 1e9 and 0 <= peak < 1 << 50:
             self.used(cpu, peak)
 
-    def _finish(self, outcome: Outcome, *, known: bool = True) -> tuple[Callable[[Outcome], None], Outcome]:
+    def _finish(self, outcome: Outcome, *, known: bool = True) -> tuple[asyncio.Future[Outcome], Outcome]:
         """The call is over; `known` is whether somebody has told what it used. Whom to tell, and what."""
-        done = self._done
-        assert done is not None
-        self._done = self._due = self._order = None
+        waiter = self._outcome
+        assert waiter is not None
+        self._outcome = self._due = self._order = None
         try:
             self._output.end()
         except Exception:  # of who takes the lines: the call has ended all the same
@@ -405,4 +393,9 @@ class Worker(asyncio.Protocol):
         outcome.cold = self._cold
         outcome.worker = self.name
         self._cpu_before = self._cpu
-        return done, outcome
+        return waiter, outcome
+
+
+def _tell(waiter: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not waiter.done():  # else nobody waits any more
+        waiter.set_result(outcome)

@@ -6,7 +6,6 @@ import logging
 from functools import partial
 
 from kvern.build.errors import BuildError
-from kvern.build.revision import Revision
 from kvern.engine import Access, Engine, Order, Outcome, Verdict
 from kvern.service.functions import Functions, LiveFunction
 from kvern.service.issuer import BuiltinIssuer
@@ -72,18 +71,9 @@ class Attempting:
             return Outcome(Verdict.CANCELLED, message="the call was cancelled")
         if call.lost:
             return Outcome(Verdict.INTERRUPTED, message="the server was cut off")
-        return self.outcome(call, await self._engine.run(revision, self._order(call)))
+        return self._outcome(call, await self._engine.run(revision, self._order(call)))
 
-    def at_hand(self, call: LiveCall) -> tuple[Revision, Order] | None:
-        """What an attempt that is written as begun takes; None when something has to be waited for or to be said."""
-        revision = call.function.revision
-        if revision is None or not call.begun or call.cancelled.done() or call.lost:
-            return None
-        if call.session_id is not None and self._sessions.needs_refresh(call.session_id):
-            return None
-        return revision, self._order(call)
-
-    def outcome(self, call: LiveCall, outcome: Outcome) -> Outcome:
+    def _outcome(self, call: LiveCall, outcome: Outcome) -> Outcome:
         """The engine's outcome as it can be kept; what it tells of the function is noted."""
         outcome = checked(outcome)
         if outcome.verdict is Verdict.RETURNED and not call.acted:

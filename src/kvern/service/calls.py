@@ -284,12 +284,12 @@ class Calls:
         record = self._new_record(function)
         record.rerun_of = rerun_of
         if nonce is not None:
-            session, bound = self._sessions.bind(principal.project, nonce)
+            bound = self._sessions.bind(principal.project, nonce)
         elif function.acts or principal.session_id is not None:
-            session, bound = self._sessions.implicit(principal)
+            bound = self._sessions.implicit(principal)
         else:  # nobody would ever act in the session: two rows less to write
-            session, bound = None, None
-        session_id = None if session is None else session.id
+            bound = None
+        session_id = None if bound is None else bound.session.id
         call = LiveCall(record, function, session_id, data, key, redrive=redrive)
         await self._running.accept(call, bound, wait)
         return call

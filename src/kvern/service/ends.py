@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvern.engine import Outcome, Verdict
@@ -16,7 +16,7 @@ from kvern.service.live_calls import LiveCall
 from kvern.service.observer import Observer
 from kvern.service.outcomes import attempt_row, end_row, note_end
 from kvern.service.sessions import Sessions
-from kvern.store import Store, StoreFault, attempts, calls
+from kvern.store import Row, Store, StoreFault, attempts, calls
 
 _RETRY = 1.0
 """Seconds between two tries to write an end."""
@@ -32,8 +32,8 @@ class End:
 
     Args:
         moment: when the call ended, in ms since the epoch.
-        row, log_rows: what is written.
-        session_id: what ends with the call.
+        row, log_rows: what is written of it.
+        session: what is written of the session that ends with it.
     """
 
     call: LiveCall
@@ -41,7 +41,7 @@ class End:
     moment: int
     row: dict[str, object]
     log_rows: Sequence[dict[str, object]]
-    session_id: int | None
+    session: Sequence[Row]
 
 
 class Ends:
@@ -84,32 +84,17 @@ class Ends:
         return False
 
     async def write(self, call: LiveCall, outcome: Outcome) -> None:
-        """Write the end of a call."""
+        """Write the end of a call, with what is left of its log and the end of its session: all or nothing."""
         end = self._end(call, outcome)
-        faults = await faults_of(self._writes(end))
-        if faults:
-            await self.write_again(end, faults[0])
-        self.note(end)
+        try:
+            await self._store.write_rows(
+                [*((calls.LOG, row) for row in end.log_rows), (calls.END, end.row), *end.session]
+            )
+        except Exception as fault:
+            await self._write_again(end, fault)
+        self._note(end)
 
-    def begin(self, call: LiveCall, outcome: Outcome, done: Callable[[End, Sequence[BaseException]], None]) -> None:
-        """Write the end of a call; then `done` is called with what went wrong: `write_again` or `note` comes next."""
-        end = self._end(call, outcome)
-        writes = [asyncio.ensure_future(write) for write in self._writes(end)]
-        if len(writes) == 1:
-            writes[0].add_done_callback(lambda write: done(end, _fault(write)))
-            return
-        left = len(writes)
-
-        def one_more(_: object) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                done(end, [fault for write in writes for fault in _fault(write)])
-
-        for write in writes:
-            write.add_done_callback(one_more)
-
-    async def write_again(self, end: End, fault: BaseException) -> None:
+    async def _write_again(self, end: End, fault: BaseException) -> None:
         """Write an end that was refused, until it is kept."""
         _log.error("the end of call %s could not be kept, trying again: %s", end.row["call"], fault)
         while True:
@@ -117,14 +102,12 @@ class Ends:
             if end.call.lost:
                 return
             try:
-                await self._store.transact(lambda connection: calls.end(connection, end.row, end.log_rows))
-                if end.session_id is not None:
-                    await self._sessions.end(end.session_id, "EXPIRED")
+                await self._store.transact(lambda connection: calls.end(connection, end.row, end.log_rows, end.session))
                 return
             except StoreFault as again:
                 _log.error("the end of call %s still cannot be kept: %s", end.row["call"], again)
 
-    def note(self, end: End) -> None:
+    def _note(self, end: End) -> None:
         """Take over into memory what is kept now."""
         call, record, outcome = end.call, end.call.record, end.outcome
         if call.lost:
@@ -143,43 +126,15 @@ class Ends:
         is_dead = retries is not None and is_retried(retries, outcome) and call.attempt >= retries.attempts
         began, server = call.later_attempt_time, call.server
         row = end_row(record.id, outcome, moment, call.attempt, attempt_time=began, dead=is_dead, server=server)
-        session_id = None if record.schedule_id is not None else call.session_id
-        return End(call, outcome, moment, row, self._log_rows(call), session_id)
-
-    def _writes(self, end: End) -> list[Awaitable[None]]:
-        if len(end.log_rows) > 1:
-            writes = [self._store.transact(lambda connection: calls.end(connection, end.row, end.log_rows))]
-        else:  # the lines first: a crash between two groups may leave them without the end, never the end without them
-            writes = [self._store.write(calls.LOG, one) for one in end.log_rows]
-            writes.append(self._store.write(calls.END, end.row))
-        if end.session_id is not None:
-            writes.append(self._sessions.end(end.session_id, "EXPIRED"))
-        return writes
+        session: Sequence[Row] = ()
+        if call.session_id is not None and record.schedule_id is None:
+            session = self._sessions.ended(call.session_id, "EXPIRED")
+        return End(call, outcome, moment, row, self._log_rows(call), session)
 
     def _log_rows(self, call: LiveCall) -> list[dict[str, object]]:
         rows = self._logs.take(call.record.id)
         row = call.unkept_log()
         return rows if row is None else [*rows, row]
-
-
-def _fault(write: asyncio.Future[None]) -> Sequence[BaseException]:
-    """What a write that is over raised, if it did."""
-    if write.cancelled():
-        return (asyncio.CancelledError("the write was broken off"),)
-    fault = write.exception()
-    return () if fault is None else (fault,)
-
-
-async def faults_of(writes: Sequence[Awaitable[None]]) -> list[BaseException]:
-    """Wait for all writes; what those that failed raised."""
-    if len(writes) == 1:  # as nearly always; `gather` makes a future and some turns of the loop more
-        try:
-            await writes[0]
-        except Exception as fault:
-            return [fault]
-        return []
-    ends = await asyncio.gather(*writes, return_exceptions=True)
-    return [end for end in ends if isinstance(end, BaseException)]
 
 
 def note_duration(function: LiveFunction, seconds: float) -> None:

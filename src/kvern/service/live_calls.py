@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,7 +53,6 @@ class LiveCall:
         "attempt_time",
         "begun",
         "cancelled",
-        "context",
         "data",
         "ended",
         "function",
@@ -101,8 +99,6 @@ class LiveCall:
         self.ended: asyncio.Future[None] = loop.create_future()
         self.log: list[bytes] = []
         self.task: asyncio.Task[None] | None = None
-        self.context: contextvars.Context | None = None
-        """In which it was made, where it has no task that keeps that."""
         self._held: asyncio.Future[None] | None = None
         self._patience = 0.0
         self._timer: asyncio.TimerHandle | None = None

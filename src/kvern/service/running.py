@@ -1,23 +1,20 @@
 """Running calls: none is the request's that made it, so nothing that happens to the request stops it.
 
-accepted is written -> the answer may go out -> a worker is free (a waiting call writes "begun") -> it runs
--> end state, response and logs are written, in one group -> waiters wake
+Each call is one task, from its row to its end, whoever made it; `_new_life` and `_life` are the whole way:
 
-An attempt after which there is another one is written apart, and the call waits until that is due.
+    new ---- kept ----> accepted ----> waiting ---- begun ----> running ---- its attempt is over ----> ended
+     |                                    ^                                          |
+     +-- refused --> withdrawn            +------- put off: it is tried again -------+
 
-Each call is driven by a task of its own, which waits for whatever there is to wait for. One that finds a worker free,
-as nearly all do, waits for three things only: that it is kept, the worker's answer, that its end is kept. It goes the
-straight way, where each of these calls what comes next, and a task is made only when something is out of the ordinary:
-tasks, and the turns of the event loop that they take, are a good part of what a call costs.
+A call that finds a worker free is kept as begun, in the commit that accepts it; another one is written as begun when it
+has a worker. An end is written with the last lines of the log and what became of the session, in one transaction. A
+call whose server was cut off, or stopped before it began, is left as it is: whoever takes it up goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any
 
 from kvern.engine import Engine, Outcome, Verdict
@@ -25,19 +22,17 @@ from kvern.service.admission import Admission
 from kvern.service.attempting import Attempting
 from kvern.service.call_logs import CallLogs
 from kvern.service.clock import Clock
-from kvern.service.ends import End, Ends, faults_of
+from kvern.service.ends import Ends
 from kvern.service.functions import Functions
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import LiveCall
 from kvern.service.observer import Observer
 from kvern.service.servers import Servers
-from kvern.service.sessions import Sessions
+from kvern.service.sessions import Binding, Sessions
 from kvern.service.withdrawals import Withdrawals
 from kvern.settings import Settings
 from kvern.store import Store, calls
 from kvern.wire.errors import InvalidError
-
-_log = logging.getLogger(__name__)
 
 
 class Running:
@@ -91,27 +86,23 @@ class Running:
             call.lost = True
         self._logs.forget()
 
-    async def accept(self, call: LiveCall, bound: Awaitable[None] | None, wait: float = 0.0) -> None:
+    async def accept(self, call: LiveCall, bound: Binding | None, wait: float = 0.0) -> None:
         """Have a new call run; returns once it is kept for good and has ended, or `wait` seconds after it was kept.
 
         Args:
-            bound: the writing of a session that is its alone.
+            bound: the session that is its alone, kept with it.
+
+        Raises:
+            IntegrityError: another call of the function has its idempotency key.
+            InvalidError: its session was bound by another server meanwhile.
+            StoreFault: it could not be kept. Whatever is raised, the call does not run.
         """
-        call.server = self._servers.id
-        self._enter(call)
-        # A call that finds a worker begins with the commit that accepts it, and needs no second one.
-        self._promise(call)
-        if call.begun and bound is None and call.redrive is None and self._observer.tracer is None:
-            call.context = contextvars.copy_context()
-            asyncio.ensure_future(self._keep(call)).add_done_callback(partial(self._kept, call))
-        else:
-            self._work(call, self._drive(call, bound))
+        self.admit(call)
+        self._work(call, self._new_life(call, bound))
         await call.hold(wait)
 
     def _work(self, call: LiveCall, work: Coroutine[Any, Any, None]) -> None:
-        """Do what is to be done for a call in a task of its own."""
-        around = self._observer.around(call, work)
-        call.task = asyncio.create_task(around, name=f"call-{call.record.id}", context=call.context)
+        call.task = asyncio.create_task(self._observer.around(call, work), name=f"call-{call.record.id}")
 
     def _promise(self, call: LiveCall) -> None:
         """Note whether a call will begin at once when it is kept: a worker is free that no other call will have."""
@@ -121,14 +112,15 @@ class Running:
             function.promised += 1
 
     def admit(self, call: LiveCall) -> None:
-        """Count a call that somebody else keeps; `run` or `turn_away` follows."""
+        """Count a call that is about to be kept, by `accept` or by somebody else: then `run` or `turn_away` follows."""
         call.server = self._servers.id
         self._promise(call)
         self._enter(call)
 
     def run(self, call: LiveCall) -> None:
-        """Drive a call that was admitted, and is kept now."""
-        self._work(call, self._accepted(call))
+        """Run a call that was admitted, and that somebody else has kept."""
+        self._note_accepted(call)
+        self._work(call, self._life(call))
 
     async def turn_away(self, call: LiveCall, error: BaseException, *, in_doubt: bool) -> None:
         """Forget a call that was admitted, and is not kept; `in_doubt` when it was, perhaps."""
@@ -137,12 +129,9 @@ class Running:
         self._refuse(call, error)
 
     def resume(self, call: LiveCall) -> None:
-        """Drive a call that an earlier run of the service accepted, and of which no attempt runs."""
+        """Run a call that an earlier run of the service accepted, and of which no attempt runs."""
         self._restore(call)
-        self._drive_on(call)
-
-    def _drive_on(self, call: LiveCall) -> None:
-        self._work(call, self._run(call))
+        self._work(call, self._life(call))
 
     async def interrupted(self, call: LiveCall, why: str) -> None:
         """End a call that ran when an earlier run of the service, or its server, died; or try it again if it may be."""
@@ -154,7 +143,7 @@ class Running:
             await self._ends.write(call, outcome)
             self._leave(call)
         elif await self._ends.put_off(call, outcome, due):
-            self._drive_on(call)
+            self._work(call, self._life(call))
         else:
             self._leave(call)
 
@@ -213,114 +202,54 @@ class Running:
         self._admission.leave(call.function)
         call.mark_ended()
 
-    async def _drive(self, call: LiveCall, bound: Awaitable[None] | None) -> None:
-        writes = [self._keep(call)]
-        if bound is not None:
-            writes.append(bound)
-        has_session = bound is not None
+    async def _new_life(self, call: LiveCall, bound: Binding | None) -> None:
+        """The life of a new call: it runs once it is kept, with its session, or is refused."""
         try:
-            faults = await faults_of(writes)
-            # One that another server has bound meanwhile is that one's to end.
-            has_session = has_session and not any(isinstance(fault, InvalidError) for fault in faults)
-            if faults:
-                raise faults[0]
+            await self._keep(call, bound)
         except BaseException as error:
-            await self._turn_down(call, error, ends_session=has_session)
-            return
-        await self._accepted(call)
-
-    async def _turn_down(self, call: LiveCall, error: BaseException, *, ends_session: bool = False) -> None:
-        await self._withdrawals.withdraw(call, ends_session=ends_session)
-        self._refuse(call, error)
-
-    def _refuse(self, call: LiveCall, error: BaseException) -> None:
-        call.function.promised -= call.begun
-        self._leave(call)
-        call.mark_refused(error)
-
-    async def _accepted(self, call: LiveCall) -> None:
-        self._note_accepted(call)
-        await self._run(call)
-
-    def _note_accepted(self, call: LiveCall) -> None:
-        call.function.promised -= call.begun
-        call.function.record.last_called = call.record.start_time
-        self._observer.accepted(call)
-        call.mark_accepted()
-
-    def _keep(self, call: LiveCall) -> Awaitable[None]:
-        if call.redrive is not None:
-            return call.redrive.keep(call.marked_row())
-        if call.key is not None or call.record.rerun_of is not None:
-            return self._store.write(calls.ACCEPT_MARKED, call.marked_row())
-        return self._store.write(calls.ACCEPT, call.accept_row())
-
-    def _kept(self, call: LiveCall, write: asyncio.Future[None]) -> None:
-        """The straight way: a call was kept, or refused."""
-        fault = asyncio.CancelledError("the write was broken off") if write.cancelled() else write.exception()
-        if fault is not None:
-            self._work(call, self._turn_down(call, fault))
-            return
-        self._note_accepted(call)
-        if not self._hand_over(call):
-            self._work(call, self._run(call))
-
-    def _hand_over(self, call: LiveCall) -> bool:
-        """Give a call to a worker that is free; False, and nothing has happened, when there is none, or a fault."""
-        try:
-            ready = self._attempting.at_hand(call)
-            return ready is not None and self._engine.hand_over(*ready, partial(self._answered, call))
-        except Exception:
-            _log.exception("call %s could not go straight to a worker", call.record.id)
-            return False
-
-    def _answered(self, call: LiveCall, outcome: Outcome) -> None:
-        """The straight way: the call is over."""
-        try:
-            outcome = self._attempting.outcome(call, outcome)
-        except Exception:
-            _log.exception("call %s met a fault", call.record.id)
-            outcome = Outcome(Verdict.CRASHED, message="A fault of the service; its log tells more")
-        if call.lost or self._ends.retry_time(call, outcome) is not None:
-            self._work(call, self._run(call, outcome))
+            # A session that another server has bound meanwhile is that one's to end.
+            has_session = bound is not None and not isinstance(error, InvalidError)
+            await self._withdrawals.withdraw(call, ends_session=has_session)
+            self._refuse(call, error)
         else:
-            self._observer.attempted(call, outcome)
-            self._ends.begin(call, outcome, self._written)
+            self._note_accepted(call)
+            await self._life(call)
 
-    def _written(self, end: End, faults: Sequence[BaseException]) -> None:
-        """The straight way: the end of a call was kept, or refused."""
-        if faults:
-            self._work(end.call, self._write_again(end, faults[0]))
-            return
-        try:
-            self._ends.note(end)
-        finally:
-            self._leave(end.call)
+    def _keep(self, call: LiveCall, bound: Binding | None) -> Awaitable[None]:
+        rows, check = (bound.rows, bound.check) if bound is not None else ((), None)
+        if call.redrive is not None:
+            return call.redrive.keep(call.marked_row(), rows)
+        is_marked = call.key is not None or call.record.rerun_of is not None
+        row = (calls.ACCEPT_MARKED, call.marked_row()) if is_marked else (calls.ACCEPT, call.accept_row())
+        return self._store.write_rows([*rows, row], check)
 
-    async def _write_again(self, end: End, fault: BaseException) -> None:
+    async def _life(self, call: LiveCall) -> None:
+        """The life of a call that is kept."""
         try:
-            await self._ends.write_again(end, fault)
-            self._ends.note(end)
-        finally:
-            self._leave(end.call)
-
-    async def _run(self, call: LiveCall, outcome: Outcome | None = None) -> None:
-        """Run a call to its end; `outcome` is that of an attempt that was made already."""
-        try:
-            while outcome is not None or await self._is_due(call):
-                outcome = outcome or await self._attempting.run(call)
+            while await self._is_due(call):
+                outcome = await self._attempting.run(call)
                 self._observer.attempted(call, outcome)
                 if call.lost or (outcome.verdict is Verdict.INTERRUPTED and not call.begun):
-                    return  # it never began, so it runs when the service starts again
+                    return
                 due = self._ends.retry_time(call, outcome)
                 if due is None:
                     await self._ends.write(call, outcome)
                     return
                 if not await self._ends.put_off(call, outcome, due):
                     return
-                outcome = None
         finally:
             self._leave(call)
+
+    def _refuse(self, call: LiveCall, error: BaseException) -> None:
+        call.function.promised -= call.begun
+        self._leave(call)
+        call.mark_refused(error)
+
+    def _note_accepted(self, call: LiveCall) -> None:
+        call.function.promised -= call.begun
+        call.function.record.last_called = call.record.start_time
+        self._observer.accepted(call)
+        call.mark_accepted()
 
     async def _is_due(self, call: LiveCall) -> bool:
         """Wait until the next attempt is due; False when the service stops before that."""

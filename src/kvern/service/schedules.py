@@ -180,15 +180,15 @@ class Schedules:
         project = principal.project
         if wanted.nonce is not None:
             await self._sessions.look_for_nonce(wanted.nonce)
-            session, bound = self._sessions.bind(project, wanted.nonce)
+            bound = self._sessions.bind(project, wanted.nonce)
         else:
-            session, bound = self._sessions.implicit(principal, oneshot=False)
+            bound = self._sessions.implicit(principal, oneshot=False)
         try:
-            await bound
-            return await self._keep(project, function, wanted, session.id)
+            await self._store.write_rows(bound.rows, bound.check)
+            return await self._keep(project, function, wanted, bound.session.id)
         except Exception:
             with contextlib.suppress(StoreFault):
-                await self._sessions.end(session.id, "CANCELLED")
+                await self._sessions.end(bound.session.id, "CANCELLED")
             raise
 
     async def _keep(

@@ -14,8 +14,8 @@ made inside a function  | the same; it can make no further one             | als
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast
 
 from sqlalchemy import Connection
@@ -30,7 +30,7 @@ from kvern.service.new_sessions import SESSION_MS, NewSessions
 from kvern.service.oidc_http import UnreachableIssuerError
 from kvern.service.oidc_sessions import OidcSessions, Proof
 from kvern.service.oidc_tokens import RefusedError
-from kvern.store import Store, sessions
+from kvern.store import Row, Store, sessions
 from kvern.store.sessions import SessionRecord, claims_of, claims_text
 from kvern.store.vault import Vault
 from kvern.wire import sessions as wire
@@ -41,6 +41,20 @@ _ENDED = {
     "ACCESS_LOST": "The session lost its access: its client was removed, or its subject may do nothing here any more",
 }
 _OVER = "The session has ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A session that is bound in memory, and what has to be written before anybody is told.
+
+    Args:
+        check: raises `InvalidError` when another server has bound it at the same moment.
+    """
+
+    session: SessionRecord
+    rows: Sequence[Row]
+    check: Callable[[Connection], None] | None = None
+
 
 _EndStatus: TypeAlias = Literal["CANCELLED", "EXPIRED", "REVOKED", "ACCESS_LOST"]
 
@@ -140,27 +154,23 @@ class Sessions:
         record.vault, record.vault_key = self._vault.seal(proof)
         return record
 
-    def bind(self, project: str, nonce: str) -> tuple[SessionRecord, Awaitable[None]]:
-        """Take a nonce, once; the session, and the write that makes it lasting (started, to be awaited).
+    def bind(self, project: str, nonce: str) -> Binding:
+        """Take a nonce, once.
 
         Raises:
             InvalidError: the nonce is unknown, used, or older than a minute.
         """
         record = self._live.bind(project, nonce)
-        if self._store.shared:
-            return record, self._bind_alone(record)
-        return record, self._save_status(record)
+        if not self._store.shared:
+            return Binding(record, [_status_row(record)])
 
-    def _bind_alone(self, record: SessionRecord) -> Awaitable[None]:
-        """Bind, unless another server has at the same moment."""
-
-        def work(connection: Connection) -> None:
+        def check(connection: Connection) -> None:
             if not sessions.bind(connection, record.id):
                 raise InvalidError("Failed to bind session: the nonce was used before; create a new session")
 
-        return self._store.transact(work)
+        return Binding(record, (), check)
 
-    def implicit(self, principal: Principal, *, oneshot: bool = True) -> tuple[SessionRecord, Awaitable[None]]:
+    def implicit(self, principal: Principal, *, oneshot: bool = True) -> Binding:
         """A bound session for a call without a nonce: it runs as its caller (contract 4.2).
 
         Args:
@@ -172,7 +182,7 @@ class Sessions:
         record = self._new.as_caller(principal, oneshot=oneshot)
         record.status = "ACTIVE"
         self._live.hold(record)
-        return record, self._store.write(sessions.OPEN, sessions.values(record))
+        return Binding(record, [(sessions.OPEN, sessions.values(record))])
 
     def get(self, session_id: int) -> SessionRecord | None:
         """A session that can act now, or None: it ended, was revoked, or was one-shot and is too old."""
@@ -278,6 +288,10 @@ class Sessions:
 
     def end(self, session_id: int, status: _EndStatus) -> Awaitable[None]:
         """Stop a session from acting, at once; the write that makes it lasting (started, to be awaited)."""
+        return self._store.write_rows(self.ended(session_id, status))
+
+    def ended(self, session_id: int, status: _EndStatus) -> list[Row]:
+        """Stop a session from acting, at once; the rows that make it lasting."""
         record = self._live.drop(session_id) or SessionRecord(
             id=session_id,
             project="",
@@ -290,14 +304,11 @@ class Sessions:
         )
         record.status, record.nonce_hash = status, None
         self._foreign.drop(session_id)
+        rows = [_status_row(record)]
         if record.vault is not None:
             record.vault = record.vault_key = None
-            _ = self._store.write(sessions.FORGET_SECRETS, {"session": session_id})
-        return self._save_status(record)
-
-    def _save_status(self, record: SessionRecord) -> Awaitable[None]:
-        row = {"session": record.id, "to_status": record.status, "to_nonce_hash": record.nonce_hash}
-        return self._store.write(sessions.SET_STATUS, row)
+            rows.append((sessions.FORGET_SECRETS, {"session": session_id}))
+        return rows
 
     async def revoke(self, principal: Principal, ids: list[int]) -> list[wire.Session] | list[dict[str, int]]:
         """End sessions, at once, and those that their functions made; what has ended already stays as it is.
@@ -371,3 +382,11 @@ class Sessions:
         """Drop from memory the nonces that nobody bound in time, and one-shot sessions that are too old."""
         for session_id in self._live.drop_stale():
             self._foreign.drop(session_id)
+
+
+def _status_row(record: SessionRecord) -> Row:
+    return sessions.SET_STATUS, {
+        "session": record.id,
+        "to_status": record.status,
+        "to_nonce_hash": record.nonce_hash,
+    }

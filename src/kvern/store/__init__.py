@@ -6,13 +6,16 @@ statements stand one file a noun (`functions.py`, `calls.py`, …) and are the s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.sql.expression import UpdateBase
 
 T = TypeVar("T")
+
+Row: TypeAlias = tuple[UpdateBase, Mapping[str, Any]]
+"""An insert or update, and the values of its parameters."""
 
 
 class StoreFault(Exception):
@@ -52,6 +55,14 @@ class Store(Protocol):
 
     def write(self, statement: UpdateBase, row: Mapping[str, Any]) -> Awaitable[None]:
         """One row for an insert or update with bound parameters; equal statements of a group are sent as one."""
+        ...
+
+    def write_rows(self, rows: Sequence[Row], check: Callable[[Connection], None] | None = None) -> Awaitable[None]:
+        """Several rows, all or none. They cannot depend on each other: equal statements are sent together.
+
+        Args:
+            check: runs before them in their transaction; what it raises is raised here, and nothing is written.
+        """
         ...
 
     def transact(self, work: Callable[[Connection], T]) -> Awaitable[T]:

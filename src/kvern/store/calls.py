@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, Unpack, cast
 
 from sqlalchemy import Connection, Select, bindparam, insert, select, tuple_, update
 
+from kvern.store import Row
 from kvern.store.tables import NOT_COMPLETED, call_logs, calls
 from kvern.wire.calls import CallFilter
 
@@ -289,9 +290,13 @@ def redrive(connection: Connection, rows: Sequence[Mapping[str, object]]) -> lis
     return others
 
 
-def end(connection: Connection, row: dict[str, object], log_rows: Sequence[dict[str, object]]) -> None:
-    """Write the end of a call of which a part may be written already."""
+def end(
+    connection: Connection, row: dict[str, object], log_rows: Sequence[dict[str, object]], rows: Sequence[Row]
+) -> None:
+    """Write the end of a call of which a part may be written already, and `rows` beside it."""
     connection.execute(END, [row])
+    for statement, other in rows:
+        connection.execute(statement, [other])
     for log_row in log_rows:
         keep_log(connection, log_row)
 

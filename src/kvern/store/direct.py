@@ -19,8 +19,7 @@ from typing import Any, cast
 from sqlalchemy import Engine
 from sqlalchemy.sql.expression import UpdateBase
 
-Row = tuple[UpdateBase, Mapping[str, Any]]
-
+from kvern.store import Row
 
 _TOGETHER = (32, 16, 8, 4, 2)
 """How many rows one statement takes: few enough that the driver keeps all of its forms."""

@@ -19,15 +19,15 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql.expression import UpdateBase
 
-from kvern.store import StoreFault, StoreGoneError, T
+from kvern.store import Row, StoreFault, StoreGoneError, T
 from kvern.store.direct import Direct
 
 _log = logging.getLogger(__name__)
@@ -55,8 +55,7 @@ class Transaction(Protocol):
 class _Entry:
     future: asyncio.Future[Any]
     work: Callable[[Connection], Any] | None = None
-    statement: UpdateBase | None = None
-    row: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    rows: Sequence[Row] = ()
     is_fenced: bool = True
     result: Any = None
     error: BaseException | None = None
@@ -64,8 +63,6 @@ class _Entry:
     def run(self, connection: Connection) -> None:
         if self.work is not None:
             self.result = self.work(connection)
-        elif self.statement is not None:
-            connection.execute(self.statement, [self.row])
 
 
 class Journal:
@@ -105,7 +102,22 @@ class Journal:
 
     def append(self, statement: UpdateBase, row: Mapping[str, Any]) -> asyncio.Future[None]:
         """Write one row; rows for the same statement in a group are sent together."""
-        return self._enter(_Entry(_new_future(), statement=statement, row=row))
+        return self._enter(_Entry(_new_future(), rows=((statement, row),)))
+
+    def append_all(
+        self, rows: Sequence[Row], check: Callable[[Connection], None] | None = None
+    ) -> asyncio.Future[None]:
+        """Write several rows that do not depend on each other, all or none, once `check` has raised nothing."""
+        if check is None:
+            return self._enter(_Entry(_new_future(), rows=rows))
+        checked = check
+
+        def work(connection: Connection) -> None:
+            checked(connection)
+            for statement, row in rows:
+                connection.execute(statement, [row])
+
+        return self._enter(_Entry(_new_future(), work=work))
 
     def _enter(self, entry: _Entry) -> asyncio.Future[Any]:
         if self._stopped:
@@ -155,11 +167,10 @@ class Journal:
 
     def _written_directly(self, group: list[_Entry]) -> bool:
         """Whether a group of rows alone was committed the short way."""
-        rows = [(entry.statement, entry.row) for entry in group if entry.statement is not None]
-        if self._direct is None or self.fence is not None or len(rows) < len(group):
+        if self._direct is None or self.fence is not None or any(entry.work is not None for entry in group):
             return False
         try:
-            self._direct.write(rows)
+            self._direct.write([row for entry in group for row in entry.rows])
         except BaseException as error:  # told by the common way, when it meets the same
             _log.debug("a group of %d is redone the common way: %s", len(group), error)
             return False
@@ -206,8 +217,8 @@ def _apply(connection: Connection, group: list[_Entry]) -> None:
     """
     rows: dict[int, tuple[UpdateBase, list[Mapping[str, Any]]]] = {}
     for entry in group:
-        if entry.statement is not None:
-            rows.setdefault(id(entry.statement), (entry.statement, []))[1].append(entry.row)
+        for statement, row in entry.rows:
+            rows.setdefault(id(statement), (statement, []))[1].append(row)
     for statement, values in rows.values():
         connection.execute(statement, values)
     for entry in group:

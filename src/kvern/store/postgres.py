@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.sql.expression import UpdateBase
 
-from kvern.store import StoreFault, T, ids, schema
+from kvern.store import Row, StoreFault, T, ids, schema
 from kvern.store.journal import Journal
 from kvern.store.postgres_news import News
 from kvern.store.postgres_writer import Writer, cause, hold, is_lost
@@ -156,6 +156,9 @@ class PostgresStore:
 
     def write(self, statement: UpdateBase, row: Mapping[str, Any]) -> Awaitable[None]:
         return asyncio.shield(self._journal.append(statement, row))
+
+    def write_rows(self, rows: Sequence[Row], check: Callable[[Connection], None] | None = None) -> Awaitable[None]:
+        return asyncio.shield(self._journal.append_all(rows, check))
 
     def transact(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         return asyncio.shield(self._journal.submit(work))

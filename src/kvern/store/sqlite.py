@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.expression import UpdateBase
 
-from kvern.store import StoreFault, StoreGoneError, T, ids, schema
+from kvern.store import Row, StoreFault, StoreGoneError, T, ids, schema
 from kvern.store.direct import Direct
 from kvern.store.journal import Journal
 
@@ -99,6 +99,9 @@ class SqliteStore:
 
     def write(self, statement: UpdateBase, row: Mapping[str, Any]) -> Awaitable[None]:
         return self._journal.append(statement, row)  # who stops waiting cancels the future, not the write
+
+    def write_rows(self, rows: Sequence[Row], check: Callable[[Connection], None] | None = None) -> Awaitable[None]:
+        return self._journal.append_all(rows, check)
 
     def transact(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         return asyncio.shield(self._journal.submit(work))

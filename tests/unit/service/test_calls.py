@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from tests.unit.fakes import BASE_URL, PROJECT, HandlerError, Plant, plant, rais
 
 from kvern.engine import LogLine, Order, Outcome, Verdict
 from kvern.service import call_logs, ends, withdrawals
-from kvern.service.live_calls import LiveCall
 from kvern.service.outcomes import end_row
-from kvern.store import StoreFault, StoreGoneError, calls, sessions, tables
+from kvern.store import Row, StoreFault, StoreGoneError, calls, sessions, tables
 from kvern.wire.errors import ApiError, BusyError, InvalidError, NotFoundError, TooLargeError, UnauthenticatedError
 from kvern.wire.sessions import SessionWrite
 
@@ -66,7 +66,7 @@ async def test_a_call_is_answered_only_when_it_is_kept(p: Plant) -> None:
     function = await p.function()
     with p.store.closed():
         calling = asyncio.create_task(p.call(function))
-        await until(lambda: p.store.waiting == 2)
+        await until(lambda: p.store.waiting == 1)
         assert not calling.done()
         assert p.engine.orders == []
         assert await p.calls_of(function) == []
@@ -79,7 +79,7 @@ async def test_a_call_that_is_only_being_kept_cannot_be_seen(p: Plant) -> None:
     p.engine.holding = True
     with p.store.closed():
         calling = asyncio.create_task(p.call(function))
-        await until(lambda: p.store.waiting == 2)
+        await until(lambda: p.store.waiting == 1)
         call_id = next(iter(p.service.calls._running._live))
         with pytest.raises(NotFoundError):
             await p.service.history.get(PROJECT, function.record.id, call_id)
@@ -130,7 +130,7 @@ async def test_a_request_that_is_cancelled_does_not_stop_its_call(p: Plant) -> N
     p.engine.holding = True
     with p.store.closed():
         calling = asyncio.create_task(p.call(function))
-        await until(lambda: p.store.waiting == 2)
+        await until(lambda: p.store.waiting == 1)
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
@@ -760,30 +760,26 @@ def test_what_refuses_a_call_is_told_apart_by_its_code() -> None:
     assert {kind: kind.code for kind in codes} == codes
 
 
-# The straight way
+# Calls that find a worker
 
 
-def tasks_of(call: LiveCall) -> bool:
-    return call.task is not None
-
-
-async def test_a_call_that_finds_a_worker_has_no_task(p: Plant) -> None:
+async def test_a_call_that_finds_a_worker_is_kept_as_begun_in_one_write(p: Plant) -> None:
     function = await p.function()
     await p.ended(function)  # the first one has a session
     live = await p.service.calls.call(p.who, function.record.id, b"{}", None, wait=5)
     assert live.ended.done()
-    assert not tasks_of(live)
     row = await row_of(p, live.record.id)
     assert (row["status"], row["verdict"], row["begun"]) == ("Completed", "returned", True)
     assert p.service.metrics.registry.get_sample_value("kvern_calls_accepted_total", {"project": PROJECT}) == 2
+    assert p.engine.orders[-1].on_begin is None
     p.engine.room = False
     waits = await p.call(function)
-    assert tasks_of(waits)
     p.engine.room = True
     await asyncio.wait_for(waits.ended, 5)
+    assert p.engine.orders[-1].on_begin is not None
 
 
-async def test_the_log_of_a_call_on_the_straight_way_is_kept_with_its_end(p: Plant) -> None:
+async def test_the_log_of_a_call_is_kept_with_its_end(p: Plant) -> None:
     function = await p.function()
     await p.ended(function)
 
@@ -794,7 +790,6 @@ async def test_the_log_of_a_call_on_the_straight_way_is_kept_with_its_end(p: Pla
     p.engine.endings.append(printing)
     live = await p.call(function)
     await asyncio.wait_for(live.ended, 5)
-    assert not tasks_of(live)
     assert await logs(p, live) == ["one", "two"]
 
 
@@ -825,27 +820,27 @@ async def test_a_wait_ends_before_the_call_does_and_the_function_is_known_as_slo
     await asyncio.wait_for(live.ended, 5)
 
 
-async def test_an_end_that_cannot_be_kept_on_the_straight_way_is_tried_again(p: Plant, at_once: None) -> None:
+async def test_an_end_that_cannot_be_kept_is_tried_again(p: Plant, at_once: None) -> None:
     function = await p.function()
     await p.ended(function)
     p.engine.holding = True
     live = await p.call(function)
     refused = StoreGoneError("the disk is full")
-    write = p.service.calls._running._ends._store.write
+    write = p.service.calls._running._ends._store.write_rows
     tried: list[object] = []
 
-    def refuses_once(statement: Any, row: Any) -> Any:
-        if statement is calls.END and not tried:
-            tried.append(row["call"])
+    def refuses_once(rows: Sequence[Row], check: None = None) -> Any:
+        ends = [row["call"] for statement, row in rows if statement is calls.END]
+        if ends and not tried:
+            tried.extend(ends)
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             failed.set_exception(refused)
             return failed
-        return write(statement, row)
+        return write(rows, check)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(p.service.calls._running._ends._store, "write", refuses_once)
+        patch.setattr(p.service.calls._running._ends._store, "write_rows", refuses_once)
         p.engine.end(live.record.id)
         await asyncio.wait_for(live.ended, 5)
     assert tried == [live.record.id]
-    assert tasks_of(live)  # what is out of the ordinary
     assert (await row_of(p, live.record.id))["status"] == "Completed"

@@ -153,8 +153,9 @@ async def test_a_token_exchange_never_gives_more_than_its_maker_had(s: Site) -> 
 async def acting_in(s: Site, who: Principal, wanted: SessionWrite) -> Principal:
     """Who a function acts as in a call for such a session."""
     session_id, nonce = await s.session(who, wanted)
-    record, bound = s.p.service.sessions.bind(PROJECT, nonce)
-    await bound
+    bound = s.p.service.sessions.bind(PROJECT, nonce)
+    record = bound.session
+    await s.p.store.write_rows(bound.rows, bound.check)
     assert record.id == session_id
     return await s.p.known(s.p.service.issuer.session_token(record, 600))
 
@@ -325,8 +326,8 @@ async def test_a_nonce_is_good_once_for_a_minute_and_in_its_project(s: Site) -> 
     _, nonce = await s.session(s.p.who, ONESHOT)
     with pytest.raises(InvalidError) as elsewhere:
         sessions.bind("lab", nonce)
-    _, bound = sessions.bind(PROJECT, nonce)
-    await bound
+    bound = sessions.bind(PROJECT, nonce)
+    await s.p.store.write_rows(bound.rows, bound.check)
     with pytest.raises(InvalidError) as again:
         sessions.bind(PROJECT, nonce)
     with pytest.raises(InvalidError) as unknown:

@@ -28,8 +28,9 @@ async def create(p: Plant, wanted: wire.SessionWrite = EXCHANGE, who: Principal 
 async def bound(p: Plant, wanted: wire.SessionWrite = EXCHANGE, who: Principal | None = None) -> int:
     """A session that acts; its id."""
     made = await create(p, wanted, who)
-    record, kept = p.service.sessions.bind(PROJECT, made.nonce)
-    await kept
+    kept = p.service.sessions.bind(PROJECT, made.nonce)
+    record = kept.session
+    await p.store.write_rows(kept.rows, kept.check)
     return record.id
 
 
@@ -55,8 +56,9 @@ def acting(p: Plant, session_id: int) -> Principal | None:
 async def test_a_nonce_is_bound_once(p: Plant) -> None:
     made = await create(p)
     assert (made.status, (await shown(p, made.id)).status) == ("READY", "READY")
-    record, kept = p.service.sessions.bind(PROJECT, made.nonce)
-    await kept
+    kept = p.service.sessions.bind(PROJECT, made.nonce)
+    record = kept.session
+    await p.store.write_rows(kept.rows, kept.check)
     assert (record.id, (await shown(p, made.id)).status) == (made.id, "ACTIVE")
     with pytest.raises(InvalidError, match="Failed to bind session: the nonce is unknown or was used"):
         p.service.sessions.bind(PROJECT, made.nonce)
@@ -64,8 +66,8 @@ async def test_a_nonce_is_bound_once(p: Plant) -> None:
 
 async def test_a_nonce_that_was_bound_stays_used_after_a_crash(p: Plant) -> None:
     made = await create(p)
-    _, kept = p.service.sessions.bind(PROJECT, made.nonce)
-    await kept
+    kept = p.service.sessions.bind(PROJECT, made.nonce)
+    await p.store.write_rows(kept.rows, kept.check)
     await p.crash()
     with pytest.raises(InvalidError):
         p.service.sessions.bind(PROJECT, made.nonce)
@@ -75,16 +77,17 @@ async def test_a_nonce_that_was_bound_stays_used_after_a_crash(p: Plant) -> None
 async def test_a_nonce_that_was_not_bound_is_good_after_a_crash(p: Plant) -> None:
     made = await create(p)
     await p.crash()
-    record, kept = p.service.sessions.bind(PROJECT, made.nonce)
-    await kept
+    kept = p.service.sessions.bind(PROJECT, made.nonce)
+    record = kept.session
+    await p.store.write_rows(kept.rows, kept.check)
     assert record.id == made.id
 
 
 async def test_a_nonce_is_good_for_a_minute(p: Plant) -> None:
     in_time, too_late = await create(p), await create(p)
     await p.clock.advance(NONCE_MS)
-    _, kept = p.service.sessions.bind(PROJECT, in_time.nonce)
-    await kept
+    kept = p.service.sessions.bind(PROJECT, in_time.nonce)
+    await p.store.write_rows(kept.rows, kept.check)
     await p.clock.advance(1)
     with pytest.raises(InvalidError, match="Failed to bind session: the nonce is older than one minute"):
         p.service.sessions.bind(PROJECT, too_late.nonce)
@@ -113,8 +116,8 @@ async def test_a_nonce_of_another_project_is_unknown_and_stays_good(p: Plant) ->
     made = await create(p)
     with pytest.raises(InvalidError, match="unknown"):
         p.service.sessions.bind("other", made.nonce)
-    _, kept = p.service.sessions.bind(PROJECT, made.nonce)
-    await kept
+    kept = p.service.sessions.bind(PROJECT, made.nonce)
+    await p.store.write_rows(kept.rows, kept.check)
 
 
 async def test_of_many_that_bind_at_once_one_does(p: Plant) -> None:
@@ -143,8 +146,8 @@ async def test_a_token_exchange_acts_as_its_maker(p: Plant) -> None:
     who, _ = await client(p, "functionsAcl:READ", "sessionsAcl:CREATE")
     made = await create(p, EXCHANGE, who)
     assert (made.type, made.client_id) == ("TOKEN_EXCHANGE", None)
-    _, kept = p.service.sessions.bind(PROJECT, made.nonce)
-    await kept
+    kept = p.service.sessions.bind(PROJECT, made.nonce)
+    await p.store.write_rows(kept.rows, kept.check)
     principal = acting(p, made.id)
     assert principal is not None
     assert (principal.subject, principal.project, principal.session_id) == (who.subject, PROJECT, made.id)
@@ -157,8 +160,8 @@ async def test_client_credentials_act_as_that_client(p: Plant) -> None:
     wanted = wire.SessionWrite(client_id=given.client_id, client_secret=given.client_secret)
     made = await create(p, wanted)
     assert (made.type, made.client_id) == ("CLIENT_CREDENTIALS", other.subject)
-    _, kept = p.service.sessions.bind(PROJECT, made.nonce)
-    await kept
+    kept = p.service.sessions.bind(PROJECT, made.nonce)
+    await p.store.write_rows(kept.rows, kept.check)
     principal = acting(p, made.id)
     assert principal is not None
     assert principal.subject == other.subject
@@ -195,8 +198,9 @@ async def test_a_one_shot_session_ends_after_an_hour_the_others_go_on(p: Plant) 
 
 
 async def test_an_implicit_session_is_a_one_shot_one_of_the_caller(p: Plant) -> None:
-    record, kept = p.service.sessions.implicit(p.who)
-    await kept
+    kept = p.service.sessions.implicit(p.who)
+    record = kept.session
+    await p.store.write_rows(kept.rows, kept.check)
     session = await shown(p, record.id)
     assert (session.type, session.status, record.subject) == ("ONESHOT_TOKEN_EXCHANGE", "ACTIVE", p.who.subject)
 
