@@ -245,7 +245,7 @@ def told(api: Api, probe: int, code: str) -> Any:
         "tried(os.rename, '/kvern/environment/pyvenv.cfg', '/kvern/environment/other')",
         "tried(os.setxattr, '/kvern/environment/pyvenv.cfg', 'user.x', b'x')",
         "tried(os.open, '/proc/self/exe', os.O_WRONLY)",
-        "tried(os.write, os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000')",
+        "tried(lambda: os.write(os.open('/proc/self/oom_score_adj', os.O_WRONLY), b'-1000'))",
         "tried(os.mkdir, '/sys/fs/cgroup/own')",
         "tried(open, '/kvern/runner/worker.py', 'w')",
         "called('mount', b'none', b'/tmp', b'tmpfs', 0, None)",

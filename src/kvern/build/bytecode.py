@@ -137,7 +137,7 @@ class Bytecode:
             user = await asyncio.to_thread(users.take, self._sandbox.users, mounts)
             if user is not None:
                 os.chown(out, user, user)
-            box = Box(argv, _ENV, [*mounts, target], workdir="/", user=user)
+            box = Box(argv, _ENV, [*mounts, target], workdir="/", network=False, user=user)
             names = "\0".join(unit.names).encode("utf-8", "surrogateescape")
             # A module without bytecode is compiled when it is imported, so a box that dies is no reason to fail.
             command = self._sandbox.command(box)

@@ -142,7 +142,7 @@ class Parsers:
         argv = [str(interpreter.executable), "-I", "-S", "-B", "-W", "ignore", "-c", _START, place]
         mounts = [mount, *show_interpreter(interpreter)]
         user = await asyncio.to_thread(users.take, self._sandbox.users, mounts)
-        box = Box(argv, _ENV, mounts, workdir="/", user=user)
+        box = Box(argv, _ENV, mounts, workdir="/", network=False, user=user)
         command = ["/bin/sh", "-c", _GATE, "sh", *self._sandbox.command(box)]
         seat = self._seat() if self._seat is not None else None
         try:

@@ -9,6 +9,21 @@ from pathlib import Path
 
 PROC = Path("/proc")
 
+EXPENDABLE = 500
+"""The oom_score_adj of all in a box."""
+
+
+def be_expendable(pid: int) -> bool:
+    """Have the kernel take `pid`, and all that it will fork, before others when memory is short.
+
+    With the privileges of root what is set here is also the least that the process can set itself.
+    """
+    try:
+        (PROC / str(pid) / "oom_score_adj").write_text(str(EXPENDABLE))
+    except OSError:
+        return False
+    return True
+
 
 def started(pid: int) -> int | None:
     """When the process `pid` was started, in clock ticks since the boot; None when there is none.

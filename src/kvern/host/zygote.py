@@ -232,7 +232,7 @@ class Zygote:
         )
         if self._box.gateway is not None:
             await self._box.gateway.serve(self._listeners)
-        await self._loop.run_in_executor(None, seat.add, self._pid)
+        await self._loop.run_in_executor(None, self._settle, seat)
         rlimits = self._limits.rlimits(task.revision.memory, self.user)
         rlimits.pop("RLIMIT_NPROC", None)  # which counts all of the user's processes, and goes down only
         plan = {
@@ -244,6 +244,11 @@ class Zygote:
             "scratch": self._box.scratch,
         }
         self._control.begin(plan)
+
+    def _settle(self, seat: Seat) -> None:
+        seat.add(self._pid)
+        # What root writes nobody in the box can lower, on a kernel without Landlock either.
+        processes.be_expendable(self._pid)
 
     def _read_output(self) -> None:
         try:

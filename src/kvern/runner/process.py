@@ -12,9 +12,21 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_GET_NO_NEW_PRIVS = 39
 
 LANDLOCK_CREATE_RULESET = 444
+LANDLOCK_ADD_RULE = 445
 LANDLOCK_RESTRICT_SELF = 446
+LANDLOCK_VERSION = 1
+"""LANDLOCK_CREATE_RULESET_VERSION: asks which version of Landlock the kernel has."""
 LANDLOCK_SCOPES = 0b11
-"""LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET and LANDLOCK_SCOPE_SIGNAL (Linux 6.12)."""
+"""LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET and LANDLOCK_SCOPE_SIGNAL (version 6, Linux 6.12)."""
+LANDLOCK_WRITE, LANDLOCK_REFER = 1 << 1, 1 << 13
+"""LANDLOCK_ACCESS_FS_WRITE_FILE and LANDLOCK_ACCESS_FS_REFER (version 2, Linux 5.19).
+
+The second lets files be moved between folders: once one ruleset is on files, each forbids it that does not allow it."""
+LANDLOCK_PATH_BENEATH = 1
+SCOPES_SINCE, WRITES_SINCE = 6, 2
+
+EXPENDABLE = 500
+"""The oom_score_adj of all in a box: when the whole machine runs out of memory, they go before the server does."""
 
 try:
     import ctypes
@@ -43,18 +55,60 @@ def keep_to_itself() -> bool:
     """Have the kernel keep this process, and those that it starts, from others in its box (landlock(7)).
 
     It can then neither signal nor trace a process that it did not start, nor look into one by way of /proc, nor reach
-    an abstract socket of one. False where the kernel cannot do that, and outside of a box, where nothing is held.
+    an abstract socket of one, be it in the box or, where the box shares the machine's network, on the machine. False
+    where the kernel cannot do that, and outside of a box, where nothing is held.
     """
+    return _restrict(writes=False)
+
+
+def shut_in() -> bool:
+    """As `keep_to_itself`, and no file below /proc can be opened for writing any more, so no `oom_score_adj`."""
+    return _restrict(writes=True)
+
+
+def _restrict(*, writes: bool) -> bool:
     if _libc is None or _libc.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1:
         return False
-    attributes = struct.pack("=QQQ", 0, 0, LANDLOCK_SCOPES)
+    version = _libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION)
+    scopes = LANDLOCK_SCOPES if version >= SCOPES_SINCE else 0
+    handled = LANDLOCK_REFER | (LANDLOCK_WRITE if writes else 0) if version >= WRITES_SINCE else 0
+    if not scopes and not writes:
+        return False
+    attributes = struct.pack("=QQQ", handled, 0, scopes)[: 24 if scopes else 8]
     rules = _libc.syscall(LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     if rules < 0:
         return False
     try:
-        return _libc.syscall(LANDLOCK_RESTRICT_SELF, rules, 0) == 0
+        if handled:
+            _allow(rules, "/", LANDLOCK_REFER)
+        if handled & LANDLOCK_WRITE:
+            for name in os.listdir("/"):  # noqa: PTH208 - names are enough
+                if name != "proc":
+                    _allow(rules, f"/{name}", LANDLOCK_WRITE)
+        return _libc.syscall(LANDLOCK_RESTRICT_SELF, rules, 0) == 0 and bool(scopes)
     finally:
         os.close(rules)
+
+
+def _allow(rules: int, path: str, access: int) -> None:
+    assert _libc is not None
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        _libc.syscall(LANDLOCK_ADD_RULE, rules, LANDLOCK_PATH_BENEATH, struct.pack("=Qi", access, place), 0)
+    finally:
+        os.close(place)
+
+
+def be_expendable() -> None:
+    """Have the kernel take this process, and those that it starts, before others when memory is short."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
+            score.write(str(EXPENDABLE))
+    except OSError:
+        pass
 
 
 def lower(name: str, limit: int) -> None:

@@ -78,11 +78,6 @@ def prepare(meta: dict[str, Any]) -> Handler:
     """Set limits and environment, then load the handler. Raises NotLoaded."""
     for name, limit in meta["rlimits"].items():
         lower(name, limit)
-    try:
-        with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
-            score.write("500")  # when the whole machine runs out of memory, a worker goes before the server does
-    except OSError:
-        pass
     os.environ.update(meta["env"])
     time.tzset()
     return load(meta["code"], meta["handler"], meta["function_id"], meta["secrets"])

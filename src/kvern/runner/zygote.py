@@ -27,7 +27,7 @@ from typing import NoReturn
 from . import bundle, preload, source, worker
 from .frames import LOST
 from .output import Output
-from .process import be_subreaper, children, lower
+from .process import be_expendable, be_subreaper, children, lower, shut_in
 
 SWEEP_MOST = 2000
 """Files that the zygote removes itself, in which time it can fork no worker."""
@@ -73,6 +73,8 @@ def serve(descriptor: int, places: list[tuple[str, int]]) -> NoReturn:
     control.set_inheritable(False)
     os.umask(0o022)
     be_subreaper()
+    be_expendable()
+    shut_in()  # before anything foreign is loaded
     listeners = listen(places)
     # The server reads our pid, as it sees it, from this message's credentials.
     socket.send_fds(control, [b'{"up":true}'], [listener.fileno() for listener in listeners])
@@ -96,6 +98,7 @@ def serve(descriptor: int, places: list[tuple[str, int]]) -> NoReturn:
     report(control, {"ready": True})
     private = (wake_read, wake_write)
     workers: dict[int, int] = {}
+    cores = os.sched_getaffinity(0)
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
@@ -112,6 +115,7 @@ def serve(descriptor: int, places: list[tuple[str, int]]) -> NoReturn:
             if request is None:
                 end(workers)
             number, (call, log) = request["fork"], passed
+            os.sched_setaffinity(0, cores)  # a worker can change it, and the next one would be born with that
             if fork(control, number, workers):
                 run_worker(control, private, call, log, output, printed)
             os.close(call)

@@ -76,7 +76,9 @@ MACHINES = {
             "perf_event_open": 298, "userfaultfd": 323, "unshare": 272, "setns": 308, "kexec_load": 246,
             "kexec_file_load": 320, "name_to_handle_at": 303, "open_by_handle_at": 304, "fanotify_init": 300,
             "lookup_dcookie": 212, "syslog": 103, "vhangup": 153, "clone": 56, "socket": 41, "ioctl": 16,
-            "personality": 135, **_SINCE_5,
+            "personality": 135, "setpriority": 141, "ioprio_set": 251, "sched_setparam": 142,
+            "sched_setscheduler": 144, "sched_setattr": 314, "migrate_pages": 256, "move_pages": 279,
+            "prlimit64": 302, **_SINCE_5,
         },
         x32=True,
     ),
@@ -91,7 +93,9 @@ MACHINES = {
             "perf_event_open": 241, "userfaultfd": 282, "unshare": 97, "setns": 268, "kexec_load": 104,
             "kexec_file_load": 294, "name_to_handle_at": 264, "open_by_handle_at": 265, "fanotify_init": 262,
             "lookup_dcookie": 18, "syslog": 116, "vhangup": 58, "clone": 220, "socket": 198, "ioctl": 29,
-            "personality": 92, **_SINCE_5,
+            "personality": 92, "setpriority": 140, "ioprio_set": 30, "sched_setparam": 118,
+            "sched_setscheduler": 119, "sched_setattr": 274, "migrate_pages": 238, "move_pages": 239,
+            "prlimit64": 261, **_SINCE_5,
         },
     ),
 }  # fmt: skip
@@ -101,7 +105,16 @@ MISSING = frozenset({"clone3", "memfd_secret", "io_uring_setup", "io_uring_enter
 """Answered as a kernel does that does not have them. clone3 must be: its flags are where no filter can look, and the
 C library then takes clone."""
 
-LOOKED_AT = frozenset({"clone", "socket", "ioctl", "personality"})
+OF_ITSELF = frozenset({"sched_setparam", "sched_setscheduler", "sched_setattr", "migrate_pages", "move_pages"})
+"""What a process may ask for itself alone: its first argument is a process, and 0 is whoever asks.
+
+All workers of a function are one user with their zygote, so the kernel would let each renice the others. (Not
+sched_setaffinity, with which numerical libraries place their threads by number: the zygote puts that right.)"""
+
+PRIORITIES = {"setpriority": 0, "ioprio_set": 1}
+"""With what these are told that their second argument is a process: PRIO_PROCESS, IOPRIO_WHO_PROCESS."""
+
+LOOKED_AT = frozenset({"clone", "socket", "ioctl", "personality", "prlimit64", *OF_ITSELF, *PRIORITIES})
 """Refused for some arguments only."""
 
 
@@ -114,8 +127,7 @@ def filter_for(machine: Machine) -> bytes:
     if machine.x32:
         program.jump(AT_LEAST, X32, "missing")
     for name in sorted(machine.numbers):
-        target = name if name in LOOKED_AT else "missing" if name in MISSING else "refuse"
-        program.jump(EQUAL, machine.numbers[name], target)
+        program.jump(EQUAL, machine.numbers[name], _target(name))
     program.give(ALLOW)
 
     program.label("clone")
@@ -141,6 +153,27 @@ def filter_for(machine: Machine) -> bytes:
     for kind in PLAIN_PERSONALITIES:
         program.jump(EQUAL, kind, "allow")
 
+    program.give(REFUSE | errno.EPERM)
+
+    for name, process in PRIORITIES.items():
+        program.label(name)
+        program.load(argument(0))
+        program.jump(EQUAL, process, otherwise="refuse")
+        program.load(argument(1))
+        program.jump(EQUAL, 0, "allow", "refuse")
+
+    program.label("prlimit64")
+    program.load(argument(0))
+    program.jump(EQUAL, 0, "allow")
+    for half in (0, 4):  # no new limit, so that it only asks
+        program.load(argument(2) + half)
+        program.jump(EQUAL, 0, otherwise="refuse")
+    program.give(ALLOW)
+
+    program.label("itself")
+    program.load(argument(0))
+    program.jump(EQUAL, 0, "allow", "refuse")
+
     program.label("refuse")
     program.give(REFUSE | errno.EPERM)
     program.label("missing")
@@ -150,6 +183,13 @@ def filter_for(machine: Machine) -> bytes:
     program.label("kill")
     program.give(KILL)
     return program.assemble()
+
+
+def _target(name: str) -> str:
+    """The label at which the filter judges the call `name`."""
+    if name in OF_ITSELF:
+        return "itself"
+    return name if name in LOOKED_AT else "missing" if name in MISSING else "refuse"
 
 
 def argument(index: int) -> int:

@@ -74,6 +74,21 @@ def test_no_typing_into_terminals_and_no_odd_personalities(machine: Machine) -> 
     assert verdict(machine, machine.numbers["personality"], 0x0040000) == DENIED
 
 
+def test_a_process_may_change_its_own_priority_and_limits_and_nobody_elses(machine: Machine) -> None:
+    numbers = machine.numbers
+    for name in ("sched_setparam", "sched_setscheduler", "sched_setattr", "migrate_pages", "move_pages"):
+        assert verdict(machine, numbers[name], 0, 3) == ALLOW, name
+        assert verdict(machine, numbers[name], 77, 3) == DENIED, name
+    for name, process in (("setpriority", 0), ("ioprio_set", 1)):
+        assert verdict(machine, numbers[name], process, 0, 19) == ALLOW, name
+        for which, who in ((process, 77), (process + 1, 0), (process + 2, 0)):
+            assert verdict(machine, numbers[name], which, who, 19) == DENIED, (name, which)
+    assert verdict(machine, numbers["prlimit64"], 0, 7, 0x7FFF0000, 0) == ALLOW
+    assert verdict(machine, numbers["prlimit64"], 77, 7, 0, 0x7FFF0000) == ALLOW
+    for pointer in (0x7FFF0000, 0x7FFF00000000):
+        assert verdict(machine, numbers["prlimit64"], 77, 7, pointer, 0) == DENIED
+
+
 def test_a_foreign_architecture_kills(machine: Machine) -> None:
     assert verdict(machine, 1, audit=0x40000003) == KILL
     if machine.x32:
