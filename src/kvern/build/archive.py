@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kvern.build.errors import BundleError
+from kvern.build.inflating import METHODS, inflater
 
 _END = struct.Struct("<4s4H2LH")  # end of central directory; APPNOTE.TXT 4.3.16
 _END_64 = struct.Struct("<4sQ2H2L4Q")  # zip64 end of central directory; 4.3.14
@@ -20,7 +21,9 @@ _LOCAL = struct.Struct("<4s5H3L2H")  # local file header; 4.3.7
 _CENTRAL_SIZE = 46
 _CHUNK = 1 << 18
 _ENCRYPTED = 0x1 | 0x40
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UTF_8 = 0x800
+_DOS = (0, 6, 10, 11, 14)  # systems whose paths have backslashes: FAT, OS/2, NTFS (both numbers), VFAT; 4.4.2.2
+_UNICODE_PATH = 0x7075  # 4.6.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +31,13 @@ class Entry:
     """One entry as the central directory declares it.
 
     Args:
-        name: the raw name, not yet checked.
+        name: the name, not yet checked.
         mode: the Unix mode, 0 where none is declared.
         size: declared bytes once unpacked.
         packed: declared bytes in the archive.
         start: offset of the local header.
         crc: declared CRC-32.
-        method: `zipfile.ZIP_STORED` or `zipfile.ZIP_DEFLATED`.
+        method: one of `inflating.METHODS`.
     """
 
     name: str
@@ -51,7 +54,7 @@ def entries(file: BinaryIO, most: int) -> list[Entry]:
 
     Raises:
         BundleError: it is not a zip, is truncated, has too many entries, or entries that are encrypted, packed in a
-            way other than stored or deflated, or that share bytes of the archive with one another.
+            way that is not in `inflating.METHODS`, or that share bytes of the archive with one another.
     """
     declared, directory = _directory(file)
     # The count is checked before zipfile reads the directory into memory; its size bounds a count that lies.
@@ -66,16 +69,18 @@ def entries(file: BinaryIO, most: int) -> list[Entry]:
         raise BundleError(f"The zip has too many entries: at most {most} are allowed, it has {len(infos)}.")
     found: list[Entry] = []
     for info in infos:
+        name = _name(info)
         if info.flag_bits & _ENCRYPTED:
-            raise BundleError(f"Entry {info.orig_filename!r} is encrypted; entries must be plain.")
-        if info.compress_type not in _METHODS:
+            raise BundleError(f"Entry {name!r} is encrypted; entries must be plain.")
+        if info.compress_type not in METHODS:
+            what = zipfile.compressor_names.get(info.compress_type, "unknown")
             raise BundleError(
-                f"Entry {info.orig_filename!r} is packed by method {info.compress_type}; "
-                f"it must be stored ({zipfile.ZIP_STORED}) or deflated ({zipfile.ZIP_DEFLATED})."
+                f"Entry {name!r} is packed by method {info.compress_type} ({what}); "
+                "it must be deflated, stored, or packed by bzip2 or LZMA: zip it anew, as 'zip -r' does."
             )
         found.append(
             Entry(
-                name=info.orig_filename,
+                name=name,
                 mode=info.external_attr >> 16,
                 size=info.file_size,
                 packed=info.compress_size,
@@ -95,32 +100,55 @@ def content(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
         BundleError: the data is damaged, or is not of the declared size.
     """
     file.seek(_data_offset(file, entry))
-    left, total, crc = entry.packed, 0, 0
-    inflate = None if entry.method == zipfile.ZIP_STORED else zlib.decompressobj(-15)
-    while left or (inflate and inflate.unconsumed_tail):
-        if inflate and inflate.unconsumed_tail:
-            packed = inflate.unconsumed_tail
-        else:
-            packed = file.read(min(_CHUNK, left))
-            left -= len(packed)
-            if not packed:
-                raise BundleError(f"The zip is truncated: entry {entry.name!r} ends early.")
-        try:
-            piece = inflate.decompress(packed, _CHUNK) if inflate else packed
-        except zlib.error as error:
-            raise BundleError(f"Entry {entry.name!r} is damaged: {error}.") from None
+    packed = _packed(file, entry)
+    total, crc = 0, 0
+    for piece in packed if entry.method == zipfile.ZIP_STORED else inflater(entry.method, entry.name, packed):
         total += len(piece)
         if total > entry.size:
             raise BundleError(f"Entry {entry.name!r} unpacks to more than the {entry.size} bytes that it declares.")
-        if inflate and inflate.eof and (left or inflate.unused_data):
-            raise BundleError(f"Entry {entry.name!r} is damaged: bytes follow its end.")
         crc = zlib.crc32(piece, crc)
-        if piece:
-            yield piece
-    if total != entry.size or (inflate and not inflate.eof and entry.packed):
+        yield piece
+    if total != entry.size:
         raise BundleError(f"Entry {entry.name!r} unpacks to {total} bytes, it declares {entry.size}.")
     if crc != entry.crc:
         raise BundleError(f"Entry {entry.name!r} is damaged: its checksum is wrong.")
+
+
+def _packed(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+    """The bytes of `entry` as they lie in the archive, from where `file` stands."""
+    left = entry.packed
+    while left:
+        piece = file.read(min(_CHUNK, left))
+        if not piece:
+            raise BundleError(f"The zip is truncated: entry {entry.name!r} ends early.")
+        left -= len(piece)
+        yield piece
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """The name as whoever wrote the zip meant it.
+
+    Finder and others write UTF-8 without saying so, and `zip` says so in an extra field (APPNOTE.TXT 4.6.9); .NET
+    wrote Windows' own separators. What is no UTF-8 stays in the code page that the format prescribes.
+    """
+    name = info.orig_filename
+    if not info.flag_bits & _UTF_8:
+        raw = name.encode("cp437")
+        try:
+            name = _unicode_path(info.extra, raw) or raw.decode()
+        except UnicodeDecodeError:
+            pass
+    return name.replace("\\", "/") if info.create_system in _DOS else name
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> str | None:
+    """The name in UTF-8 that an extra field holds for the name `raw`; None when there is none, or it is for another."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == _UNICODE_PATH and len(field) > 5 and field[:5] == struct.pack("<BL", 1, zlib.crc32(raw)):
+            return field[5:].decode()
+    return None
 
 
 def _directory(file: BinaryIO) -> tuple[int, int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import stat
 import threading
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,29 +18,31 @@ from kvern.build.archive import Entry
 from kvern.build.errors import BundleError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NO_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 _DRIVE = re.compile(r"^[A-Za-z]:")
-_RATIO_MATTERS_FROM = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How large a bundle may be.
 
+    They bound what comes to lie on the disk, however small the zip is. So there is no limit on how well a file is
+    packed: a table that holds one value everywhere is no attack, and nothing beyond these limits is ever written.
+
     Args:
-        entries: files and folders in the zip.
+        entries: files and folders that the zip lists.
+        nodes: files and folders that are made, with those that only a path of the zip names.
         file_size: bytes of one file, unpacked.
         total_size: bytes of all files together, unpacked.
-        ratio: unpacked bytes per packed byte, for one file and for the whole; only looked at from 10 MB on, since a
-            short file of blanks is harmless.
         name_length: bytes of one name between slashes.
         path_length: bytes of a whole path.
         depth: names in a path.
     """
 
     entries: int = 20_000
+    nodes: int = 25_000
     file_size: int = 500_000_000
     total_size: int = 1_000_000_000
-    ratio: float = 200.0
     name_length: int = 255
     path_length: int = 1024
     depth: int = 32
@@ -50,7 +52,7 @@ def unpack(bundle: Path, folder: Path, limits: Limits | None = None, stop: threa
     """Unpack the zip at `bundle` into `folder`, which must not exist yet (contract 11.2).
 
     Files get mode 0644, or 0755 where the zip marks them executable; folders 0755. Owner, times and every other mark
-    are dropped. After an error nothing is left of `folder`.
+    are dropped. After an error nothing is left of `folder`; who calls it off clears away what was made by then.
 
     Args:
         bundle: the zip.
@@ -67,38 +69,35 @@ def unpack(bundle: Path, folder: Path, limits: Limits | None = None, stop: threa
     with archive.open_archive(bundle) as file:
         entries = archive.entries(file, limits.entries)
         plan = _plan(entries, limits)
-        _check_sizes(entries, limits, bundle.stat().st_size)
+        _check_sizes(entries, limits)
         folder.mkdir()
         folder.chmod(0o755)
         try:
             for path, entry in plan.items():
-                target = folder.joinpath(*path)
-                if entry is None:
-                    target.mkdir(mode=0o755, exist_ok=True)
-                    target.chmod(0o755)
-                else:
-                    _write(file, entry, target, stop)
+                _make(file, path, entry, folder, stop)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not (stop and stop.is_set()):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
 
 
 def _plan(entries: Sequence[Entry], limits: Limits) -> dict[tuple[str, ...], Entry | None]:
     """Every path that will be made, parents first; None stands for a folder."""
     plan: dict[tuple[str, ...], Entry | None] = {}
-    spelled: dict[tuple[str, ...], str] = {}
     for entry in entries:
         path, is_folder = _path(entry, limits)
         for parent in _parents(path if is_folder else path[:-1]):
-            _claim(spelled, parent, entry)
             if plan.setdefault(parent, None) is not None:
                 raise BundleError(f"Entry {entry.name!r} needs {'/'.join(parent)!r} to be a folder, but it is a file.")
         if not is_folder:
-            _claim(spelled, path, entry)
             if path in plan:
-                what = "twice" if plan[path] else "both as a file and as a folder"
-                raise BundleError(f"Entry {entry.name!r} is in the zip {what}.")
+                _check_again(entry, plan[path])
             plan[path] = entry
+        if len(plan) > limits.nodes:
+            raise BundleError(
+                f"The zip has too many files and folders: at most {limits.nodes} are made, with those that only the "
+                "paths of others name."
+            )
     return plan
 
 
@@ -107,12 +106,12 @@ def _parents(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield path[:depth]
 
 
-def _claim(spelled: dict[tuple[str, ...], str], path: tuple[str, ...], entry: Entry) -> None:
-    """Refuse names that are one name on a file system which ignores case or the form of accents."""
-    folded = tuple(unicodedata.normalize("NFC", name).casefold() for name in path)
-    name = "/".join(path)
-    if spelled.setdefault(folded, name) != name:
-        raise BundleError(f"Entry {entry.name!r} differs from {spelled[folded]!r} only in upper and lower case.")
+def _check_again(entry: Entry, before: Entry | None) -> None:
+    """Refuse a second entry for a path, unless it is the same once more: programs disagree on which of two counts."""
+    if before is None:
+        raise BundleError(f"Entry {entry.name!r} is in the zip both as a file and as a folder.")
+    if (entry.size, entry.crc) != (before.size, before.crc):
+        raise BundleError(f"Entry {entry.name!r} is in the zip twice, with different content.")
 
 
 def _path(entry: Entry, limits: Limits) -> tuple[tuple[str, ...], bool]:
@@ -148,7 +147,7 @@ def _path(entry: Entry, limits: Limits) -> tuple[tuple[str, ...], bool]:
     return path, is_folder
 
 
-def _check_sizes(entries: Sequence[Entry], limits: Limits, packed: int) -> None:
+def _check_sizes(entries: Sequence[Entry], limits: Limits) -> None:
     """Refuse by what is declared; `archive.content` then holds every entry to its declaration."""
     total = 0
     for entry in entries:
@@ -157,17 +156,32 @@ def _check_sizes(entries: Sequence[Entry], limits: Limits, packed: int) -> None:
             raise BundleError(
                 f"Entry {entry.name!r} unpacks to {entry.size} bytes; at most {limits.file_size} are allowed."
             )
-        if entry.size > _RATIO_MATTERS_FROM and entry.size > limits.ratio * max(entry.packed, 1):
-            raise BundleError(
-                f"Entry {entry.name!r} unpacks {entry.packed} bytes to {entry.size}; "
-                f"at most {limits.ratio:g} times as many are allowed."
-            )
     if total > limits.total_size:
         raise BundleError(f"The zip unpacks to {total} bytes; at most {limits.total_size} are allowed.")
-    if total > _RATIO_MATTERS_FROM and total > limits.ratio * packed:
-        raise BundleError(
-            f"The zip unpacks from {packed} bytes to {total}; at most {limits.ratio:g} times as many are allowed."
-        )
+
+
+def _make(
+    file: BinaryIO, path: tuple[str, ...], entry: Entry | None, folder: Path, stop: threading.Event | None
+) -> None:
+    """Make one file, or a folder when `entry` is None."""
+    target = folder.joinpath(*path)
+    try:
+        if entry is None:
+            target.mkdir(mode=0o755)
+            target.chmod(0o755)
+        else:
+            _write(file, entry, target, stop)
+    except OSError as error:
+        shown = "/".join(path)
+        if error.errno == errno.EEXIST:
+            # Every path is made once, so it is the file system that takes two names for one.
+            raise BundleError(
+                f"{shown!r} differs from another name in the zip only in upper and lower case or in the form of "
+                "accents, which the service's file system does not tell apart."
+            ) from None
+        if error.errno in _NO_NAME:
+            raise BundleError(f"{shown!r} is no name on the service's file system: {error.strerror}.") from None
+        raise
 
 
 def _write(file: BinaryIO, entry: Entry, target: Path, stop: threading.Event | None) -> None:

@@ -103,7 +103,9 @@ def _keep(code: Path, bytecode: Mapping[str, bytes], interpreter: Interpreter) -
 
 
 def _there_is(code: Path, wanted: PurePosixPath) -> str:
-    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in code.iterdir())
+    # Finder's zips have a second folder beside that of the code, with what macOS notes on each file.
+    inside = [path for path in code.iterdir() if path.name != "__MACOSX"]
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in inside)
     if not names:
         return "The zip is empty."
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
