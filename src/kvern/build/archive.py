@@ -23,6 +23,7 @@ _CHUNK = 1 << 18
 _ENCRYPTED = 0x1 | 0x40
 _UTF_8 = 0x800
 _DOS = (0, 6, 10, 11, 14)  # systems whose paths have backslashes: FAT, OS/2, NTFS (both numbers), VFAT; 4.4.2.2
+_OTHER_METHODS = {1: "shrink", 6: "implode", 9: "deflate64", 93: "zstandard", 95: "xz", 98: "PPMd"}  # 4.4.5
 _UNICODE_PATH = 0x7075  # 4.6.9
 
 
@@ -73,7 +74,7 @@ def entries(file: BinaryIO, most: int) -> list[Entry]:
         if info.flag_bits & _ENCRYPTED:
             raise BundleError(f"Entry {name!r} is encrypted; entries must be plain.")
         if info.compress_type not in METHODS:
-            what = zipfile.compressor_names.get(info.compress_type, "unknown")
+            what = _OTHER_METHODS.get(info.compress_type, "unknown")
             raise BundleError(
                 f"Entry {name!r} is packed by method {info.compress_type} ({what}); "
                 "it must be deflated, stored, or packed by bzip2 or LZMA: zip it anew, as 'zip -r' does."

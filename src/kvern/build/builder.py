@@ -23,7 +23,8 @@ from kvern.build.interpreters import Interpreters
 from kvern.build.parsers import Parsers
 from kvern.build.process import OnLine, Seat
 from kvern.build.revision import Environment, Interpreter, Revision
-from kvern.build.staging import clear, flush, in_thread, remove, staging
+from kvern.build.staging import clear, flush, in_thread, staging
+from kvern.build.trash import Trash
 from kvern.build.wheels import Wheels
 from kvern.sandbox import Sandbox
 
@@ -67,7 +68,7 @@ class BuildRequest:
 
 class Builder:
     """Builds revisions below one folder: `revisions/<id>/code`, `environments/<key>`, `bytecode`, `wheels`,
-    `staging/<random>`.
+    `staging/<random>`, `trash/<random>`.
 
     Guarantees: a build either gives a whole revision or leaves nothing behind; foreign code runs only in `sandbox`, and
     never sees a function's secrets or environment variables. All methods are called on one event loop.
@@ -117,6 +118,7 @@ class Builder:
         root = root.resolve()
         self._revisions = root / "revisions"
         self._staging = root / "staging"
+        self._trash = Trash(root / "trash")
         self._parsers = Parsers(sandbox, spare_parser, seat)
         self._timeout = timeout
         self._limits = limits
@@ -192,11 +194,14 @@ class Builder:
         )
 
     async def discard(self, revision_id: str) -> None:
-        """Remove a revision's code. Harmless when it is gone; its environment stays for others."""
+        """Remove a revision's code, off the disk in the background. Harmless when it is gone.
+
+        Its environment stays for others.
+        """
         record = _record(self._revisions / revision_id)
         if record is not None:
             self._environments.touch(record["environment"])
-        await asyncio.to_thread(remove, self._revisions / revision_id)
+        await asyncio.to_thread(self._trash.take, self._revisions / revision_id)
 
     async def runtimes(self) -> dict[str, Interpreter]:
         """The runtimes of this machine with their interpreters, oldest first. The first call looks for them."""
@@ -234,8 +239,9 @@ class Builder:
         return count + await asyncio.to_thread(self._bytecode.collect, grace)
 
     async def clear_leftovers(self) -> None:
-        """Remove what builds of a server that was killed have left. Builds that still run are not touched."""
-        await asyncio.to_thread(clear, self._staging)
+        """Throw away what builds of a server that was killed have left. Builds that still run are not touched."""
+        await asyncio.to_thread(clear, self._staging, self._trash.take)
+        await asyncio.to_thread(self._trash.resume)
 
     async def _build(self, request: BuildRequest, take: OnLine) -> Revision:
         interpreter = await asyncio.to_thread(self._interpreters.get, request.runtime)
@@ -246,22 +252,28 @@ class Builder:
         async with staging(self._staging) as work:
             draft = work / "revision"
             draft.mkdir()
-            code = draft / "code"
-            await self._unpack(request.bundle, code)
-            entry = await asyncio.to_thread(handler.locate, code, request.function_path)
-            await handler.check(code, entry, interpreter, self._parsers)
-            environment = await self._environment(request, code, interpreter, take)
-            record = {"handler": entry, "environment": environment.key, "lock": environment.lock}
-            (draft / _RECORD).write_text(json.dumps(record))
             try:
+                await self._draft(request, draft, interpreter, take)
                 await in_thread(self._publish, draft, request.revision_id)
             except asyncio.CancelledError:
-                await in_thread(remove, self._revisions / request.revision_id)
+                await in_thread(self._trash.take, self._revisions / request.revision_id)
                 raise
+            finally:
+                # Who deletes a function that is being built waits for this.
+                await in_thread(self._trash.take, draft)
         revision = self.restore(request)
         if revision is None:
             raise BuildError("What was built was removed from the service's disk at once; deploy it again.")
         return revision
+
+    async def _draft(self, request: BuildRequest, draft: Path, interpreter: Interpreter, take: OnLine) -> None:
+        code = draft / "code"
+        await self._unpack(request.bundle, code)
+        entry = await asyncio.to_thread(handler.locate, code, request.function_path)
+        await handler.check(code, entry, interpreter, self._parsers)
+        environment = await self._environment(request, code, interpreter, take)
+        record = {"handler": entry, "environment": environment.key, "lock": environment.lock}
+        (draft / _RECORD).write_text(json.dumps(record))
 
     async def _environment(
         self, request: BuildRequest, code: Path, interpreter: Interpreter, take: OnLine
@@ -296,7 +308,7 @@ class Builder:
     def _publish(self, draft: Path, revision_id: str) -> None:
         self._revisions.mkdir(exist_ok=True)
         folder = self._revisions / revision_id
-        remove(folder)
+        self._trash.take(folder)
         flush(draft)
         draft.rename(folder)
 

@@ -78,19 +78,20 @@ def _begin(root: Path) -> tuple[Path, int]:
     return folder, alive
 
 
-def clear(root: Path) -> None:
-    """Remove the folders below `root` that nobody works in any more."""
+def clear(root: Path, away: Callable[[Path], None] | None = None) -> None:
+    """Remove the folders below `root` that nobody works in any more, or have `away` see to each."""
+    away = away or remove
     if not root.is_dir():
         return
     for folder in root.iterdir():
         try:
             alive = os.open(folder / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
-            remove(folder)
+            away(folder)
             continue
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(folder)
+            away(folder)
         except BlockingIOError:
             pass
         finally:
