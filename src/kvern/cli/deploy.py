@@ -60,7 +60,7 @@ def deploy(
         kvern deploy quality --attempts 5 --retry-on raised --retry-on "timed out" --soft-deadline 20
 
     Args:
-        path: What to deploy. Of a folder, names that begin with a dot and `__pycache__` stay behind.
+        path: What to deploy. Of a folder, names that begin with a dot, `__pycache__` and what is ignored stay behind.
         name: What people call it. Default: the folder's or the file's name.
         external_id: What programs call it. Default: the name.
         function_path: The file with `handle`, as a path in the folder. Default: handler.py.
@@ -78,6 +78,8 @@ def deploy(
         wait: Wait until it is built.
     """
     packed = bundle.pack(path, function_path)
+    for sentence in packed.notes:
+        output.note(f"kvern: {sentence}")
     called = name or packed.name
     external_id = external_id or called
     secrets = {**(inputs.secret_file(secret_file) if secret_file else {}), **inputs.pairs(secret, "--secret")}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import io
-import os
 import textwrap
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from kvern.client import handlers
 from kvern.client.data_classes.functions import HANDLER_FILE_NAME
+from kvern.client.folder import contents
 from kvern.client.ignoring import IgnoreRules
 from kvern.client.requirements import docstring_requirements
 
@@ -34,6 +34,7 @@ def of_folder(folder: str | Path, function_path: str, try_import: bool = True) -
 
     Raises:
         FileNotFoundError: when the folder or the file does not exist, or is left out by an ignore file.
+        OSError: when something in the folder cannot be read.
         TypeError, ValueError: when the path or `handle` is not as it must be.
         Exception: whatever the import raises.
     """
@@ -42,12 +43,14 @@ def of_folder(folder: str | Path, function_path: str, try_import: bool = True) -
         raise FileNotFoundError(f"There is no folder {str(root)!r}")
     relative = handlers.checked_path(root, function_path)
     handlers.check_file(root, function_path)
-    names = list(files_of(root))
-    if str(relative) not in names:
+    found = contents(root)
+    if str(relative) not in {member.name for member in found.members}:
         raise FileNotFoundError(f"{function_path!r} is left out by {IgnoreRules.FILES} of {str(root)!r}")
+    for sentence in found.skipped:
+        warnings.warn(sentence, UserWarning, stacklevel=2)
     if try_import:
         handlers.try_import(root, relative)
-    return _zip((name, (root / name).read_bytes(), _mode(root / name)) for name in names)
+    return zipped((member.name, member.path.read_bytes(), member.is_program) for member in found.members)
 
 
 def of_handle(handle: Callable[..., object]) -> bytes:
@@ -78,33 +81,23 @@ def of_handle(handle: Callable[..., object]) -> bytes:
     requirements = docstring_requirements(inspect.getdoc(handle) or "")
     if requirements:
         entries.append((REQUIREMENTS_FILE_NAME, "".join(f"{line}\n" for line in requirements)))
-    return _zip((name, text.encode(), _FILE_MODE) for name, text in entries)
+    return zipped((name, text.encode(), False) for name, text in entries)
 
 
 def files_of(root: Path) -> Iterator[str]:
     """The files of a folder that belong to the function, as POSIX paths, in a fixed order."""
-    rules = IgnoreRules(root)
-    for parent, folders, files in os.walk(root):
-        relative = PurePosixPath(Path(parent).relative_to(root).as_posix())
-        rules.enter(relative)
-        folders[:] = sorted(name for name in folders if not rules.leaves_out(relative / name, is_folder=True))
-        for name in sorted(files):
-            if not rules.leaves_out(relative / name, is_folder=False):
-                yield str(relative / name)
+    return (member.name for member in contents(root).members)
 
 
-def _mode(path: Path) -> int:
-    return _PROGRAM_MODE if path.stat().st_mode & 0o100 else _FILE_MODE
-
-
-def _zip(entries: Iterator[tuple[str, bytes, int]]) -> bytes:
+def zipped(entries: Iterable[tuple[str, bytes, bool]]) -> bytes:
+    """A zip of files, each given by its path, its content and whether it is a program."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content, mode in sorted(entries):
+        for name, content, is_program in sorted(entries):
             info = zipfile.ZipInfo(name, _FIXED_TIME)
             info.compress_type = zipfile.ZIP_DEFLATED
             # As written on a POSIX system, wherever it is written.
             info.create_system = 3
-            info.external_attr = mode << 16
+            info.external_attr = (_PROGRAM_MODE if is_program else _FILE_MODE) << 16
             archive.writestr(info, content)
     return buffer.getvalue()

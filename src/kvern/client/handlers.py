@@ -57,7 +57,7 @@ def checked_path(root: Path, function_path: str) -> PurePosixPath:
 def check_file(root: Path, function_path: str) -> None:
     """Raises `TypeError` when the file does not define `handle` at its top level, with the allowed arguments."""
     path = checked_path(root, function_path)
-    node = handle_node((root / path).read_text(encoding="utf-8"), str(path))
+    node = handle_node((root / path).read_bytes(), str(path))
     if node is None:
         raise TypeError(f"{function_path!r} must define a function named 'handle' at its top level")
     if isinstance(node, ast.FunctionDef):
@@ -65,7 +65,7 @@ def check_file(root: Path, function_path: str) -> None:
         _check_arguments({one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)})
 
 
-def handle_node(source: str, name: str) -> ast.FunctionDef | ast.Assign | ast.AnnAssign | None:
+def handle_node(source: str | bytes, name: str) -> ast.FunctionDef | ast.Assign | ast.AnnAssign | None:
     """The last top-level definition of `handle`, which is the one that counts.
 
     Raises:
@@ -75,6 +75,8 @@ def handle_node(source: str, name: str) -> ast.FunctionDef | ast.Assign | ast.An
         tree = ast.parse(source)
     except SyntaxError as error:
         raise TypeError(f"{name!r} is no valid Python: {error.msg} (line {error.lineno})") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise TypeError(f"{name!r} is no valid Python: {error or 'it is nested too deep'}") from error
     for node in reversed(tree.body):
         if isinstance(node, ast.FunctionDef) and node.name == "handle":
             return node

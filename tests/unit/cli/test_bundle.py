@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -54,9 +55,67 @@ def test_hidden_names_and_caches_stay_behind(tmp_path: Path) -> None:
 def test_the_same_files_make_the_same_bytes(tmp_path: Path) -> None:
     first = bundle.pack(write(tmp_path / "one", "handler.py", "b.py", "a/c.py"))
     second = write(tmp_path / "two", "a/c.py", "b.py", "handler.py")
-    (second / "handler.py").chmod(0o755)
+    (second / "handler.py").chmod(0o600)
 
     assert bundle.pack(second).content == first.content
+
+
+def test_programs_stay_programs(tmp_path: Path) -> None:
+    (write(tmp_path, "handler.py", "bin/tool") / "bin" / "tool").chmod(0o700)
+
+    infos = zipfile.ZipFile(io.BytesIO(bundle.pack(tmp_path).content)).infolist()
+    assert {info.filename: oct(info.external_attr >> 16) for info in infos} == {
+        "bin/tool": "0o100755",
+        "handler.py": "0o100644",
+    }
+
+
+def test_what_stays_behind_or_comes_from_elsewhere_is_noted(tmp_path: Path) -> None:
+    folder = write(tmp_path / "pump", "handler.py")
+    os.mkfifo(folder / "pipe")
+    (folder / "shared.py").symlink_to(write(tmp_path / "lib", "shared.py") / "shared.py")
+
+    packed = bundle.pack(folder)
+    assert names(packed) == ["handler.py", "shared.py"]
+    assert packed.notes == (
+        "'pipe' is a named pipe; it is left out",
+        f"'shared.py' is a link to '{tmp_path}/lib/shared.py'; what is there goes with the function",
+    )
+
+
+def test_a_handler_that_is_ignored_is_told(tmp_path: Path) -> None:
+    (write(tmp_path, "handler.py") / ".kvernignore").write_text("*.py\n")
+
+    with pytest.raises(Complaint, match=r"is left out: by .gitignore"):
+        bundle.pack(tmp_path)
+
+
+WITH_A = b'def handle():\n  """\n  [requirements]\n  a\n  [/requirements]\n  """\n'
+
+
+@pytest.mark.parametrize("source", [b"\xef\xbb\xbf" + WITH_A, b"# coding: latin-1\n# \xe5\n" + WITH_A])
+def test_a_single_file_in_another_coding(tmp_path: Path, source: bytes) -> None:
+    (tmp_path / "one.py").write_bytes(source)
+
+    assert names(bundle.pack(tmp_path / "one.py")) == ["handler.py", "requirements.txt"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [b"x = '\xe5'", b"# coding: nothing\n", b"\0", "x = 1".encode("utf-16"), b"(" * 5000, b"x = " + b"-" * 200_000],
+)
+def test_a_single_file_that_cannot_be_read_is_refused(tmp_path: Path, source: bytes) -> None:
+    (tmp_path / "one.py").write_bytes(source)
+
+    with pytest.raises(Complaint, match="the handler is not valid Python"):
+        bundle.pack(tmp_path / "one.py")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.zip")
+
+    with pytest.raises(Complaint, match="neither a folder"):
+        bundle.pack(tmp_path / "a.zip")
 
 
 def test_a_single_file_becomes_the_handler_with_the_requirements_of_its_docstring() -> None:

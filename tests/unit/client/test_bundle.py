@@ -182,14 +182,29 @@ def sorted_as_walked(root: Path, found: list[str]) -> list[str]:
     return walked + sorted(set(found) - set(walked))
 
 
-def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
+def test_links_are_followed_to_files_and_to_folders(tmp_path: Path) -> None:
     outside = tree(tmp_path / "outside", {"file.txt": "linked", "folder/x": ""})
     root = tree(tmp_path / "root", {"handler.py": HANDLER})
     (root / "file.txt").symlink_to(outside / "file.txt")
     (root / "folder").symlink_to(outside / "folder")
     content = bundle.of_folder(root, "handler.py")
-    assert names(content) == ["file.txt", "handler.py"]
+    assert names(content) == ["file.txt", "folder/x", "handler.py"]
     assert read(content, "file.txt") == "linked"
+
+
+def test_what_is_skipped_is_warned_of(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"handler.py": HANDLER})
+    os.mkfifo(root / "pipe")
+    with pytest.warns(UserWarning, match="'pipe' is a named pipe; it is left out"):
+        assert names(bundle.of_folder(root, "handler.py")) == ["handler.py"]
+
+
+@pytest.mark.parametrize(
+    "source", [b"\xef\xbb\xbf" + HANDLER.encode(), b"# coding: latin-1\n# \xe5\n" + HANDLER.encode()]
+)
+def test_a_handler_in_another_coding(tmp_path: Path, source: bytes) -> None:
+    (tmp_path / "handler.py").write_bytes(source)
+    assert names(bundle.of_folder(tmp_path, "handler.py")) == ["handler.py"]
 
 
 def handle(client: NotImported, data):  # type: ignore[name-defined]  # noqa: F821
