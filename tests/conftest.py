@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests import postgres
+from tests import isolation, postgres
+
+isolation.isolate()  # before anything else is imported, let alone started
 
 
 @pytest.fixture(scope="session")

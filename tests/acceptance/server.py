@@ -57,6 +57,9 @@ class Server:
         self._options = options
         self._program = program
         self._env = {**os.environ, **(extra_env or {})}
+        if {"HOME", "XDG_CONFIG_HOME"} & set(extra_env or ()):  # whose settings are those of the test
+            for name in {"PIP_CONFIG_FILE", "UV_NO_CONFIG"} - set(extra_env or ()):
+                self._env.pop(name, None)
         self._port = "0"
         self.process: subprocess.Popen[bytes] | None = None
 
