@@ -153,10 +153,18 @@ def _endpoint(service: Service, row: Route) -> Endpoint:
     public_url = service.settings.public_url
     route = _CONVERTOR.sub("}", row.path.removeprefix("/") if row.path.startswith("//") else row.path or "/")
 
+    lasting = row.path.startswith("/kvern/") or (row.path.startswith("/groups") and row.method != "GET")
+    """Whether it is about rights that outlive a call."""
+
     async def handle(request: Request) -> ASGIApp:
         identity = principal = None
         if row.capability is not None:
             identity, principal = await _guard(service, request, row.capability)
+            if lasting and principal is not None and principal.session_id is not None:
+                raise ForbiddenError(
+                    "Expected the token of a client or of a person, given that of a function's session: what lasts "
+                    "longer than a call (groups, clients, keys) is not looked after from inside one"
+                )
         body = None
         if decoder is not None:
             raw = request.scope.get(_BODY)

@@ -58,7 +58,7 @@ class IdentityRoutes:
             client = await self._client(given)
         except UnauthenticatedError as error:
             return _refusal(401, "invalid_client", error.message)
-        token = self._issuer.client_token(client)
+        token = self._issuer.client_token(client, given)
         return JSONResponse(
             {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS},
             headers={"cache-control": "no-store"},

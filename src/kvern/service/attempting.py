@@ -8,6 +8,7 @@ from functools import partial
 from kvern.build.errors import BuildError
 from kvern.engine import Access, Engine, Order, Outcome, Verdict
 from kvern.service.functions import Functions, LiveFunction
+from kvern.service.identity import CallMark
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import LiveCall
 from kvern.service.observer import Observer
@@ -117,5 +118,6 @@ class Attempting:
         session = None if call.session_id is None else self._sessions.get(call.session_id)
         if session is None:
             raise PermissionError("The session of this call has ended or was revoked")
-        token = self._issuer.session_token(session, self._time_limit + 60)
+        mark = CallMark(call.record.id, call.attempt)
+        token = self._issuer.session_token(session, self._time_limit + 60, mark)
         return Access(self.base_url, call.project, token)

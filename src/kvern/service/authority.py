@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from kvern.service.clock import Clock
-from kvern.service.identity import Identity, Principal
+from kvern.service.identity import CallMark, Identity, Principal
 from kvern.wire.errors import UnauthenticatedError
 
 TOKEN_MOST = 16_384
@@ -30,6 +30,8 @@ class Assertion:
         claims: values of the claim that names the groups.
         name: what people call the subject.
         session_id: set for the token of a session.
+        call: set for the token of a call: the token ends with it.
+        issued: ms since the epoch, when a client got the token.
         token: the token itself, of a foreign issuer.
     """
 
@@ -39,7 +41,21 @@ class Assertion:
     claims: tuple[str, ...] = ()
     name: str | None = None
     session_id: int | None = None
+    call: CallMark | None = None
+    issued: int | None = None
     token: str | None = field(default=None, repr=False, compare=False)
+
+
+class CallsAlive(Protocol):
+    """Tells of calls whether the attempt that got a token still runs."""
+
+    def is_alive(self, call: CallMark) -> bool | None:
+        """Whether it does; None when that is another server's call, perhaps."""
+        ...
+
+    async def runs_elsewhere(self, call: CallMark) -> bool:
+        """Whether another server's call has not ended, by what the store says."""
+        ...
 
 
 class Authority(Protocol):
@@ -91,11 +107,13 @@ class Authorities:
 
     Args:
         session_alive: whether a session may act.
+        calls: tell whether the call of a token still runs; without them all do.
     """
 
-    def __init__(self, clock: Clock, session_alive: Callable[[int], bool]) -> None:
+    def __init__(self, clock: Clock, session_alive: Callable[[int], bool], calls: CallsAlive | None = None) -> None:
         self._clock = clock
         self._session_alive = session_alive
+        self._calls = calls
         self._by_issuer: dict[str, list[Authority]] = {}
         self._known: dict[str, _Known] = {}
         self._generation = 0
@@ -127,6 +145,13 @@ class Authorities:
         if identity.session_id is not None and not self._session_alive(identity.session_id):
             self._known.pop(token, None)
             raise UnauthenticatedError("The session of this token has ended")
+        if identity.call is not None and self._calls is not None:
+            runs = self._calls.is_alive(identity.call)
+            if runs is None:  # on another server
+                return None
+            if not runs:
+                self._known.pop(token, None)
+                raise UnauthenticatedError("The call of this token has ended, and the token with it")
         return identity
 
     async def verify(self, token: str) -> Identity:
@@ -153,6 +178,12 @@ class Authorities:
         while len(self._known) > _KNOWN:
             del self._known[next(iter(self._known))]
         identity = self.known(token)
+        call = assertions[0][1].call
+        if identity is None and call is not None and self._calls is not None and token in self._known:
+            if await self._calls.runs_elsewhere(call):
+                return self._known.pop(token).identity  # to be asked about again with the next request
+            self._known.pop(token, None)
+            raise UnauthenticatedError("The call of this token has ended, and the token with it")
         if identity is None:  # other tokens took its place meanwhile
             raise UnauthenticatedError("The token is not good now")
         return identity
@@ -165,9 +196,12 @@ def _identity(assertions: list[tuple[Authority, Assertion]]) -> Identity:
     first = assertions[0][1]
     return Identity(
         subject=first.subject,
-        expires=min(assertion.expires for _, assertion in assertions),
+        expires=min(
+            [*(assertion.expires for _, assertion in assertions), *(one.expires for one in principals.values())]
+        ),
         principals=principals,
         session_id=first.session_id,
+        call=first.call,
     )
 
 

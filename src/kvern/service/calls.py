@@ -13,7 +13,7 @@ from kvern.service.clock import Clock
 from kvern.service.elsewhere import Elsewhere
 from kvern.service.ends import note_duration
 from kvern.service.functions import Functions, LiveFunction
-from kvern.service.identity import Principal
+from kvern.service.identity import CallMark, Principal
 from kvern.service.issuer import BuiltinIssuer
 from kvern.service.live_calls import Key, LiveCall
 from kvern.service.observer import Observer
@@ -406,6 +406,17 @@ class Calls:
     def of_schedule(self, schedule_id: int) -> list[LiveCall]:
         """The calls of a schedule that have not ended and that run here."""
         return [call for call in self._running.everything() if call.record.schedule_id == schedule_id]
+
+    def is_alive(self, call: CallMark) -> bool | None:
+        """Whether an attempt of a call runs here; None when another server has the call, perhaps."""
+        live = self._running.get(call.id)
+        if live is not None:
+            return live.attempt == call.attempt and not live.lost
+        return None if self._servers.shared else False
+
+    async def runs_elsewhere(self, call: CallMark) -> bool:
+        """Whether a call that is not here has not ended."""
+        return not await self._store.read(lambda connection: calls.ended(connection, [call.id]))
 
     def _new_record(self, function: LiveFunction, tick: tuple[int, int] | None = None) -> CallRecord:
         schedule_id, due = tick if tick is not None else (None, None)

@@ -91,6 +91,10 @@ class Clients:
             raise UnauthenticatedError("The client id or the client secret is not good")
         return record
 
+    def secret_until(self, record: ClientRecord, given: Credentials) -> int | None:
+        """When the secret that was given ends, in ms since the epoch; None for the one that stays."""
+        return None if _hash(given.client_secret) == record.secret_hash else record.old_secret_until
+
     async def add(self, project: str, name: str, capabilities: list[Acl] | None = None) -> Credentials:
         """Make a client; without `capabilities` it may do everything in `project`. Its secret is told this once."""
         made = Credentials(f"kvern-{secrets.token_hex(8)}", secrets.token_urlsafe(32))
@@ -145,6 +149,7 @@ class Clients:
                 rotated_time=now,
             )
             await self._save(new)
+        self._changed()  # tokens that were got with the old secret are good for the overlap only
         return self._shown(new, secret)
 
     async def remove(self, who: Principal, wanted: wire.ClientIds) -> None:
@@ -152,10 +157,14 @@ class Clients:
 
         Raises:
             UnknownItemsError: one of them does not exist.
-            ForbiddenError, InvalidError: not of this project, or no such project.
+            ForbiddenError: one may do more than `who` may give; or it is not of this project.
+            InvalidError: no such project.
         """
         project = self._reachable(who, wanted.project)
-        ids = [record.client_id for record in self._several(project, wanted.items)]
+        records = self._several(project, wanted.items)
+        for record in records:
+            check_grant(who, msgspec.json.decode(record.capabilities, type=list[Acl]))
+        ids = [record.client_id for record in records]
         await self._store.transact(lambda connection: clients.remove(connection, ids))
         for client_id in ids:
             self._records.pop(client_id, None)
@@ -210,6 +219,20 @@ def check_grant(who: Principal, capabilities: list[Acl]) -> None:
         return
     if not granted.covers(Capabilities(capabilities)):
         raise ForbiddenError(f"Capabilities that one does not hold can be given only with {GRANT_ANYTHING}")
+
+
+def good_until(record: ClientRecord, issued: int | None, now: int) -> int | None:
+    """Until when (ms since the epoch) a client's token is good for its secret's sake; None when it is not any more.
+
+    One that was issued before the secret was changed ends with the old secret, as one does that is got with it.
+    """
+    if issued is None or record.rotated_time is None or issued >= record.rotated_time:
+        return _FOR_EVER
+    until = record.old_secret_until
+    return until if until is not None and until > now else None
+
+
+_FOR_EVER = 2**53
 
 
 def _hash(secret: str) -> str:

@@ -33,7 +33,7 @@ class End:
     Args:
         moment: when the call ended, in ms since the epoch.
         row, log_rows: what is written of it.
-        session: what is written of the session that ends with it.
+        session: what is written of the sessions that end with it.
     """
 
     call: LiveCall
@@ -84,7 +84,7 @@ class Ends:
         return False
 
     async def write(self, call: LiveCall, outcome: Outcome) -> None:
-        """Write the end of a call, with what is left of its log and the end of its session: all or nothing."""
+        """Write the end of a call, with what is left of its log and the end of its sessions: all or nothing."""
         end = self._end(call, outcome)
         try:
             await self._store.write_rows(
@@ -126,10 +126,12 @@ class Ends:
         is_dead = retries is not None and is_retried(retries, outcome) and call.attempt >= retries.attempts
         began, server = call.later_attempt_time, call.server
         row = end_row(record.id, outcome, moment, call.attempt, attempt_time=began, dead=is_dead, server=server)
-        session: Sequence[Row] = ()
+        rows: list[Row] = []
         if call.session_id is not None and record.schedule_id is None:
-            session = self._sessions.ended(call.session_id, "EXPIRED")
-        return End(call, outcome, moment, row, self._log_rows(call), session)
+            rows += self._sessions.ended(call.session_id, "EXPIRED")
+        if call.acted:
+            rows += self._sessions.ended_made_in(record.id)
+        return End(call, outcome, moment, row, self._log_rows(call), rows)
 
     def _log_rows(self, call: LiveCall) -> list[dict[str, object]]:
         rows = self._logs.take(call.record.id)

@@ -17,7 +17,16 @@ from kvern.wire.identity import InspectedProject, Inspection
 BUILTIN = "kvern"
 """The name of the built-in issuer, in tokens and wherever an issuer is named."""
 
-__all__ = ["BUILTIN", "Acl", "Identity", "Principal", "every_capability"]
+
+@dataclass(frozen=True, slots=True)
+class CallMark:
+    """An attempt of a call, as its token has it."""
+
+    id: int
+    attempt: int
+
+
+__all__ = ["BUILTIN", "Acl", "CallMark", "Identity", "Principal", "every_capability"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class Principal:
         capabilities: the ACL list as JSON text.
         expires: ms since the epoch, when the token ends.
         session_id: set when the token was given to a call's session.
+        call_id: the call that has the token.
         client_id: set for a client of the built-in issuer.
         issuer: who vouches for the subject; of a session's token, who vouched when the session was made.
         groups: ids of the subject's groups in the project.
@@ -43,6 +53,7 @@ class Principal:
     capabilities: str
     expires: int
     session_id: int | None = None
+    call_id: int | None = None
     client_id: str | None = None
     issuer: str = BUILTIN
     groups: tuple[int, ...] = ()
@@ -85,12 +96,14 @@ class Identity:
         expires: ms since the epoch.
         principals: by project.
         session_id: set when the token was given to a call's session.
+        call: the attempt that has the token; it ends with that.
     """
 
     subject: str
     expires: int
     principals: Mapping[str, Principal]
     session_id: int | None = None
+    call: CallMark | None = None
 
     def inspection(self) -> Inspection:
         """The answer of `token/inspect` (contract 8): capabilities that are equal in several projects stand once."""

@@ -38,6 +38,8 @@ class LiveSessions:
         self._clock = clock
         self._records: dict[int, SessionRecord] = {}
         self._by_nonce: dict[str, SessionRecord] = {}
+        self._made_in: dict[int, set[int]] = {}
+        """By call, the sessions that its function made and that nobody has bound."""
 
     def __iter__(self) -> Iterator[SessionRecord]:
         return iter(list(self._records.values()))
@@ -65,6 +67,17 @@ class LiveSessions:
         if record is not None and record.nonce_hash is not None:
             self._by_nonce.pop(record.nonce_hash, None)
         return record
+
+    def note_maker(self, record: SessionRecord, call_id: int) -> None:
+        """A session that waits for its nonce was made inside a call."""
+        self._made_in.setdefault(call_id, set()).add(record.id)
+
+    def unbound_of(self, call_id: int) -> list[int]:
+        """The sessions that were made inside a call and that nobody has bound; they are asked for once."""
+        if call_id not in self._made_in:
+            return []
+        ids = self._made_in.pop(call_id)
+        return [one for one in ids if one in self._records and self._records[one].status == "READY"]
 
     def awaits(self, nonce: str) -> bool:
         """Whether the session of a nonce is held here."""

@@ -127,9 +127,6 @@ class Service:
             store, clock, self.clients, self.groups, vault, OidcSessions(clock, endpoints), self._access_changed
         )
         self.issuer = BuiltinIssuer(self.clients, self.groups, clock, keys.issuer, self.sessions)
-        self.authorities = Authorities(clock, self.sessions.is_alive)
-        for authority in (self.issuer, *dict.fromkeys(foreign.values())):
-            self.authorities.add(authority)
         links = Links(keys.links, clock)
         self.data_sets = DataSets(store, clock)
         self.files = Files(store, blobs, clock, links)
@@ -138,6 +135,9 @@ class Service:
         self.calls = Calls(
             store, clock, engine, self.functions, self.sessions, self.issuer, settings, observer, self.servers
         )
+        self.authorities = Authorities(clock, self.sessions.is_alive, self.calls)
+        for authority in (self.issuer, *dict.fromkeys(foreign.values())):
+            self.authorities.add(authority)
         self.history = History(store, self.functions, self.calls)
         self.schedules = Schedules(store, clock, self.functions, self.calls, self.sessions, settings)
         self.ledger = Ledger(store, self.schedules)

@@ -8,7 +8,9 @@ type                    | may do                                           | end
 CLIENT_CREDENTIALS      | what the client may do                           | when it is ended
 TOKEN_EXCHANGE          | that, but no more than its maker might           | when it is ended
 ONESHOT_TOKEN_EXCHANGE  | the same                                         | with the maker's token, within an hour
-made inside a function  | the same; it can make no further one             | also when the function's own is revoked
+made inside a function  | the same; it can make no further one             | also when the function's own is revoked, or
+                        |                                                  | with the call that made it, unless a call
+                        |                                                  | or a schedule has taken it over
 """
 
 from __future__ import annotations
@@ -141,6 +143,8 @@ class Sessions:
             self._foreign.drop(record.id)
             raise
         self._live.hold(record)
+        if principal.call_id is not None:
+            self._live.note_maker(record, principal.call_id)
         return wire.CreatedSession(
             id=record.id,
             type=cast(wire.Type, record.type),
@@ -309,6 +313,10 @@ class Sessions:
             record.vault = record.vault_key = None
             rows.append((sessions.FORGET_SECRETS, {"session": session_id}))
         return rows
+
+    def ended_made_in(self, call_id: int) -> list[Row]:
+        """End the sessions that a call made and that no call and no schedule has taken over; the rows, as `ended`."""
+        return [row for session_id in self._live.unbound_of(call_id) for row in self.ended(session_id, "EXPIRED")]
 
     async def revoke(self, principal: Principal, ids: list[int]) -> list[wire.Session] | list[dict[str, int]]:
         """End sessions, at once, and those that their functions made; what has ended already stays as it is.
