@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,7 +72,7 @@ class DataSets:
         readable = reach(who, "datasetsAcl:READ")
 
         def work(connection: Connection) -> list[DataSetRecord | None]:
-            return [_find(connection, who.project, item, readable) for item in items]
+            return _found(connection, who.project, items, readable)
 
         found = await self._store.read(work)
         missing = [item.as_dict() for item, record in zip(items, found, strict=True) if record is None]
@@ -93,14 +93,15 @@ class DataSets:
 
         def work(connection: Connection) -> list[DataSetRecord]:
             found = self._writable(connection, who, items)
+            current = {record.id: record for record in found}  # one data set may be named twice in a request
             new: list[DataSetRecord] = []
             for named, item in zip(found, items, strict=True):
-                # Looked up again: one data set may be named twice in a request.
-                record = datasets.get(connection, who.project, named.id) or named
+                record = current[named.id]
                 changed = _changed(record, item.update, now)
                 if changed.write_protected != record.write_protected:
                     _check_owner(who, record.id)
                 datasets.save(connection, changed)
+                current[named.id] = changed
                 new.append(changed)
             return new
 
@@ -115,12 +116,11 @@ class DataSets:
             raise TakenError("Expected external ids that are not in use", duplicated=taken) from error
 
     @staticmethod
-    def _writable(connection: Connection, who: Principal, items: Iterable[ByIdOrExternalId]) -> list[DataSetRecord]:
+    def _writable(connection: Connection, who: Principal, items: Sequence[ByIdOrExternalId]) -> list[DataSetRecord]:
         readable, writable = reach(who, "datasetsAcl:READ"), reach(who, "datasetsAcl:WRITE")
         found: list[DataSetRecord] = []
         missing: list[dict[str, Any]] = []
-        for item in items:
-            record = _find(connection, who.project, item)
+        for item, record in zip(items, _found(connection, who.project, items), strict=True):
             if record is not None and writable.covers(record.id):
                 found.append(record)
             elif record is not None and readable.covers(record.id):
@@ -159,6 +159,7 @@ class FilePlaces:
         self._project = who.project
         self._writable = reach(who, "filesAcl:WRITE")
         self._owned = reach(who, "datasetsAcl:OWNER")
+        self._known: dict[int, DataSetRecord | None] = {}
 
     def check(self, connection: Connection, data_set_id: int | None, *, new: bool = False) -> None:
         """Look at a place in a transaction that is about to write there.
@@ -175,7 +176,9 @@ class FilePlaces:
             raise ForbiddenError(f"Missing capability filesAcl:WRITE {place}: insufficient access rights")
         if data_set_id is None:
             return
-        record = datasets.get(connection, self._project, data_set_id)
+        if data_set_id not in self._known:  # many files of one request lie in the same
+            self._known[data_set_id] = datasets.get(connection, self._project, data_set_id)
+        record = self._known[data_set_id]
         if record is None and new:
             raise InvalidError(f"Expected the id of a data set as `dataSetId`, but there is no data set {data_set_id}")
         if record is not None and record.write_protected and not self._owned.covers(data_set_id):
@@ -185,10 +188,9 @@ class FilePlaces:
             )
 
 
-def find_ids(connection: Connection, project: str, items: Iterable[ByIdOrExternalId]) -> set[int]:
+def find_ids(connection: Connection, project: str, items: Sequence[ByIdOrExternalId]) -> set[int]:
     """The ids of those data sets that exist."""
-    found = (_find(connection, project, item) for item in items)
-    return {record.id for record in found if record is not None}
+    return {record.id for record in _found(connection, project, items) if record is not None}
 
 
 def shown(record: DataSetRecord) -> wire.DataSet:
@@ -204,14 +206,17 @@ def shown(record: DataSetRecord) -> wire.DataSet:
     )
 
 
-def _find(
-    connection: Connection, project: str, item: ByIdOrExternalId, within: Reach | None = None
-) -> DataSetRecord | None:
-    if item.id is not None:
-        record = datasets.get(connection, project, item.id)
-    else:
-        record = datasets.by_external_id(connection, project, item.external_id or "")
-    return record if record is None or within is None or within.covers(record.id) else None
+def _found(
+    connection: Connection, project: str, items: Sequence[ByIdOrExternalId], within: Reach | None = None
+) -> list[DataSetRecord | None]:
+    """What the items name, in their order."""
+    ids = {item.id for item in items if item.id is not None}
+    external_ids = {item.external_id for item in items if item.external_id is not None}
+    records = datasets.several(connection, project, ids, external_ids)
+    by_id: dict[int | None, DataSetRecord] = {record.id: record for record in records}
+    by_external_id = {record.external_id: record for record in records}
+    found = (by_id.get(item.id) if item.id is not None else by_external_id.get(item.external_id) for item in items)
+    return [one if one is None or within is None or within.covers(one.id) else None for one in found]
 
 
 def _check_free(connection: Connection, made: list[DataSetRecord]) -> None:

@@ -51,10 +51,14 @@ def _holds(details: dict[str, Any], wanted: wire.FileFilter) -> bool:
         return False
     if wanted.labels is None:
         return True
-    labels: set[Any] = {label.get("externalId") for label in details.get("labels") or ()}
+    labels: set[str] = {label["externalId"] for label in details.get("labels") or () if _is_named(label)}
     some = {label.get("externalId") for label in wanted.labels.contains_any or ()}
     every = {label.get("externalId") for label in wanted.labels.contains_all or ()}
     return (not some or bool(some & labels)) and every <= labels
+
+
+def _is_named(label: dict[str, Any]) -> bool:
+    return isinstance(label.get("externalId"), str)
 
 
 def _in_time(record: FileRecord, wanted: wire.FileFilter) -> bool:

@@ -113,7 +113,7 @@ class Files:
         within = reach(who, "filesAcl:READ")
 
         def work(connection: Connection) -> list[FileRecord | None]:
-            return [_find(connection, who.project, item, within) for item in items]
+            return _found(connection, who.project, items, within)
 
         found = await self._store.read(work)
         missing = [item for item, record in zip(items, found, strict=True) if record is None]
@@ -139,14 +139,16 @@ class Files:
         places = FilePlaces(who)
 
         def work(connection: Connection) -> list[FileRecord]:
+            found = _writable(connection, who, places, items)
+            current = {record.id: record for record in found}  # one file may be named twice in a request
             new: list[FileRecord] = []
-            for found, item in zip(_writable(connection, who, places, items), items, strict=True):
-                # Looked up again: one file may be named twice in a request.
-                record = files.get(connection, who.project, found.id) or found
+            for named, item in zip(found, items, strict=True):
+                record = current[named.id]
                 changed = _changed(record, item.update, now)
                 if data_set_of(changed) != data_set_of(record):
                     places.check(connection, data_set_of(changed), new=True)
                 files.save(connection, changed)
+                current[named.id] = changed
                 new.append(changed)
             return new
 
@@ -273,14 +275,19 @@ def _changed(record: FileRecord, update: wire.FileChanges, now: int) -> FileReco
     return replace(record, last_updated_time=now, details=details, **{**cleared, **columns})
 
 
-def _find(connection: Connection, project: str, item: wire.FileId, within: Reach | None = None) -> FileRecord | None:
-    if item.id is not None:
-        record = files.get(connection, project, item.id)
-    elif item.external_id is not None:
-        record = files.by_external_id(connection, project, item.external_id)
-    else:
-        record = None
-    return record if record is None or within is None or within.covers(data_set_of(record)) else None
+def _found(
+    connection: Connection, project: str, items: Sequence[wire.FileId], within: Reach | None = None
+) -> list[FileRecord | None]:
+    """What the items name, in their order."""
+    ids = {item.id for item in items if item.id is not None}
+    external_ids = {item.external_id for item in items if item.external_id is not None}
+    records = files.several(connection, project, ids, external_ids)
+    by_id: dict[int | None, FileRecord] = {record.id: record for record in records}
+    by_external_id: dict[str | None, FileRecord] = {
+        record.external_id: record for record in records if record.external_id is not None
+    }
+    found = (by_id.get(item.id) if item.id is not None else by_external_id.get(item.external_id) for item in items)
+    return [one if one is None or within is None or within.covers(data_set_of(one)) else None for one in found]
 
 
 def _writable(
@@ -295,19 +302,18 @@ def _writable(
     readable = reach(who, "filesAcl:READ")
     found: list[FileRecord] = []
     missing: list[wire.FileId] = []
-    for item in items:
-        record = _find(connection, who.project, item)
+    for item, record in zip(items, _found(connection, who.project, items), strict=True):
         if record is not None:
             try:
                 places.check(connection, data_set_of(record))
             except ForbiddenError:
                 if readable.covers(data_set_of(record)):
                     raise
-                record = None
-        if record is None:
-            missing.append(item)
-        else:
+                missing.append(item)
+                continue
             found.append(record)
+        else:
+            missing.append(item)
     if missing and not ignore_unknown:
         raise _unknown(missing)
     return found

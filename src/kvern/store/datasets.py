@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
+from kvern.store.batches import batched
 from kvern.store.tables import data_sets
 
 
@@ -54,6 +55,16 @@ def get(connection: Connection, project: str, data_set_id: int) -> DataSetRecord
 
 def by_external_id(connection: Connection, project: str, external_id: str) -> DataSetRecord | None:
     return _one(connection, project, data_sets.c.external_id == external_id)
+
+
+def several(connection: Connection, project: str, ids: set[int], external_ids: set[str]) -> list[DataSetRecord]:
+    """Those of a project that have one of these ids or external ids; each once."""
+    found: dict[int, DataSetRecord] = {}
+    for column, values in ((data_sets.c.id, ids), (data_sets.c.external_id, external_ids)):
+        for some in batched(sorted(values)):
+            statement = select(data_sets).where(data_sets.c.project == project, column.in_(some))
+            found |= {row["id"]: _record(row) for row in connection.execute(statement).mappings()}
+    return list(found.values())
 
 
 def _one(connection: Connection, project: str, condition: Any) -> DataSetRecord | None:

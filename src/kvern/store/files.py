@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
+from kvern.store.batches import batched
 from kvern.store.tables import files
 
 
@@ -60,6 +61,16 @@ def by_external_id(connection: Connection, project: str, external_id: str) -> Fi
     statement = select(files).where(files.c.project == project, files.c.external_id == external_id)
     row = connection.execute(statement).mappings().one_or_none()
     return None if row is None else _record(row)
+
+
+def several(connection: Connection, project: str, ids: set[int], external_ids: set[str]) -> list[FileRecord]:
+    """Those of a project that have one of these ids or external ids; each once."""
+    found: dict[int, FileRecord] = {}
+    for column, values in ((files.c.id, ids), (files.c.external_id, external_ids)):
+        for some in batched(sorted(values)):
+            statement = select(files).where(files.c.project == project, column.in_(some))
+            found |= {row["id"]: _record(row) for row in connection.execute(statement).mappings()}
+    return list(found.values())
 
 
 def after(connection: Connection, project: str, file_id: int) -> Iterator[FileRecord]:

@@ -19,6 +19,12 @@ Id: TypeAlias = Annotated[int, Meta(ge=1, le=GREATEST)]
 
 ExternalId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 Prefix: TypeAlias = Annotated[str, Meta(max_length=255)]
+Text: TypeAlias = Annotated[str, Meta(max_length=1024)]
+"""What a filter compares with; no field that it is compared with is longer."""
+
+Pairs: TypeAlias = Annotated[dict[str, Annotated[str, Meta(max_length=10_240)]], Meta(max_length=256)]
+"""Metadata that a filter or a change names."""
+
 Milliseconds: TypeAlias = Annotated[int, Meta(ge=0, le=GREATEST)]
 """Since the Unix epoch, UTC."""
 
@@ -102,6 +108,13 @@ def list_body(items: list[Any], next_cursor: str | None = None) -> dict[str, Any
 def page_size(limit: int | None, most: int) -> int:
     """How many items a list gives for a `limit`: too large a one is clamped (contract 13.8)."""
     return min(LIST_DEFAULT if limit is None else limit, most)
+
+
+def check_size(name: str, value: Any, most: int) -> None:
+    """Raises `ValueError` for a field that has more than `most` bytes of JSON."""
+    size = len(encode(value))
+    if size > most:
+        raise ValueError(f"Expected at most {most} bytes of JSON as `{name}`, given {size}")
 
 
 def first_twice(values: Iterable[int]) -> int | None:

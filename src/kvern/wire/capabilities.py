@@ -12,6 +12,9 @@ from msgspec import Meta
 Acl: TypeAlias = dict[str, Any]
 """One capability as the contract writes it: `{"functionsAcl": {"actions": [...], "scope": {...}}}`."""
 
+CAPABILITIES_BYTES = 500_000
+"""Of all capabilities of a group or client, as JSON: they are worked out when somebody of the group asks."""
+
 ACTIONS: dict[str, tuple[str, ...]] = {
     "functionsAcl": ("READ", "WRITE", "RUN"),
     "sessionsAcl": ("LIST", "CREATE", "DELETE"),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from kvern.wire.base import Body
+from msgspec import Meta
+
+from kvern.wire.base import Body, Pairs, Text
+
+MOST = 1000
+"""Values that one change names."""
 
 T = TypeVar("T")
 
@@ -28,10 +33,10 @@ class FixedChange(Body, Generic[T]):
 class ListChange(Body, Generic[T]):
     """A new list; or values to add and to remove."""
 
-    set: list[T] | None = None
+    set: Annotated[list[T], Meta(max_length=MOST)] | None = None
     set_null: Literal[True] | None = None
-    add: list[T] | None = None
-    remove: list[T] | None = None
+    add: Annotated[list[T], Meta(max_length=MOST)] | None = None
+    remove: Annotated[list[T], Meta(max_length=MOST)] | None = None
 
     def __post_init__(self) -> None:
         _one_way(self.set, self.set_null, (self.add, self.remove))
@@ -40,10 +45,10 @@ class ListChange(Body, Generic[T]):
 class MapChange(Body):
     """A new map; or pairs to add and keys to remove."""
 
-    set: dict[str, str] | None = None
+    set: Pairs | None = None
     set_null: Literal[True] | None = None
-    add: dict[str, str] | None = None
-    remove: list[str] | None = None
+    add: Pairs | None = None
+    remove: Annotated[list[Text], Meta(max_length=MOST)] | None = None
 
     def __post_init__(self) -> None:
         _one_way(self.set, self.set_null, (self.add, self.remove))

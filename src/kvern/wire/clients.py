@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from kvern.wire.base import Body, Id, Milliseconds
-from kvern.wire.capabilities import Acl, check
+from kvern.wire.base import Body, Id, Milliseconds, check_size
+from kvern.wire.capabilities import CAPABILITIES_BYTES, Acl, check
 
 ClientId = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -16,10 +16,11 @@ class ClientWrite(Body):
     """`project` defaults to the one in the path."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
-    capabilities: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=1000)]
+    capabilities: Annotated[list[Annotated[dict[str, Any], Meta(max_length=1)]], Meta(min_length=1, max_length=1000)]
     project: Annotated[str, Meta(max_length=32)] | None = None
 
     def __post_init__(self) -> None:
+        check_size("capabilities", self.capabilities, CAPABILITIES_BYTES)
         for acl in self.capabilities:
             check(acl)
 

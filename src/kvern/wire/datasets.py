@@ -15,6 +15,7 @@ from kvern.wire.base import (
     Id,
     ListLimit,
     Milliseconds,
+    Pairs,
     Prefix,
     TimeRange,
 )
@@ -77,7 +78,7 @@ class DataSetFilter(Body):
 
     external_id_prefix: Prefix | None = None
     write_protected: bool | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Pairs | None = None
     created_time: TimeRange | None = None
     last_updated_time: TimeRange | None = None
 

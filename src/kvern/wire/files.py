@@ -15,8 +15,11 @@ from kvern.wire.base import (
     Id,
     ListLimit,
     Milliseconds,
+    Pairs,
     Prefix,
+    Text,
     TimeRange,
+    check_size,
 )
 from kvern.wire.changes import Change, FixedChange, ListChange, MapChange
 from kvern.wire.metadata import Metadata, check_metadata
@@ -34,7 +37,13 @@ MimeType: TypeAlias = Annotated[str, Meta(max_length=256, pattern=r"^[\x20-\x7e]
 Directory: TypeAlias = Annotated[str, Meta(max_length=512, pattern="^/")]
 Source: TypeAlias = Annotated[str, Meta(max_length=128)]
 AssetIds: TypeAlias = Annotated[list[Id], Meta(max_length=1000)]
-Label: TypeAlias = dict[str, Any]
+Label: TypeAlias = Annotated[dict[str, Text], Meta(max_length=10)]
+Labels: TypeAlias = Annotated[list[Label], Meta(max_length=1000)]
+FILTER_MOST = 1000
+"""Ids, external ids and labels that one key of a filter names."""
+
+Place: TypeAlias = Annotated[dict[str, Any], Meta(max_length=10)]
+_PLACE_BYTES = 100_000
 
 
 class FileWrite(Body):
@@ -48,14 +57,15 @@ class FileWrite(Body):
     metadata: Metadata | None = None
     data_set_id: Id | None = None
     asset_ids: AssetIds | None = None
-    labels: list[Label] | None = None
-    geo_location: dict[str, Any] | None = None
-    security_categories: list[Id] | None = None
+    labels: Labels | None = None
+    geo_location: Place | None = None
+    security_categories: AssetIds | None = None
     source_created_time: Milliseconds | None = None
     source_modified_time: Milliseconds | None = None
 
     def __post_init__(self) -> None:
         check_metadata(self.metadata)
+        check_size("geoLocation", self.geo_location, _PLACE_BYTES)
         if self.security_categories:
             # There are none here; to keep their ids without keeping readers out would only look safe.
             raise ValueError(
@@ -77,7 +87,7 @@ class File(Body):
     metadata: dict[str, str] | None = None
     data_set_id: Id | None = None
     asset_ids: list[Id] | None = None
-    labels: list[Label] | None = None
+    labels: list[dict[str, Any]] | None = None
     geo_location: dict[str, Any] | None = None
     security_categories: list[Id] | None = None
     source_created_time: Milliseconds | None = None
@@ -91,8 +101,8 @@ class File(Body):
 class InstanceId(Body):
     """How files of the data-modelling API are named. This service has none of them, so none is ever found."""
 
-    space: str
-    external_id: str
+    space: Text
+    external_id: Text
 
 
 class FileId(Body):
@@ -150,7 +160,7 @@ class FileChanges(Body):
     data_set_id: Change[Id] | None = None
     asset_ids: ListChange[Id] | None = None
     labels: ListChange[Label] | None = None
-    geo_location: Change[dict[str, Any]] | None = None
+    geo_location: Change[Place] | None = None
     security_categories: ListChange[Id] | None = None
     source_created_time: Change[Milliseconds] | None = None
     source_modified_time: Change[Milliseconds] | None = None
@@ -165,31 +175,31 @@ class FileUpdates(Body):
 
 
 class LabelFilter(Body):
-    contains_any: list[Label] | None = None
-    contains_all: list[Label] | None = None
+    contains_any: Annotated[list[Label], Meta(max_length=FILTER_MOST)] | None = None
+    contains_all: Annotated[list[Label], Meta(max_length=FILTER_MOST)] | None = None
 
 
 class FileFilter(Body):
     """All given keys must hold. What would need assets or maps is refused, rather than left out unsaid."""
 
-    name: str | None = None
+    name: Text | None = None
     external_id_prefix: Prefix | None = None
-    directory_prefix: str | None = None
-    mime_type: str | None = None
-    source: str | None = None
+    directory_prefix: Text | None = None
+    mime_type: Text | None = None
+    source: Text | None = None
     uploaded: bool | None = None
-    metadata: dict[str, str] | None = None
-    data_set_ids: list[ByIdOrExternalId] | None = None
-    asset_ids: list[Id] | None = None
+    metadata: Pairs | None = None
+    data_set_ids: Annotated[list[ByIdOrExternalId], Meta(max_length=FILTER_MOST)] | None = None
+    asset_ids: Annotated[list[Id], Meta(max_length=FILTER_MOST)] | None = None
     labels: LabelFilter | None = None
     created_time: TimeRange | None = None
     last_updated_time: TimeRange | None = None
     uploaded_time: TimeRange | None = None
     source_created_time: TimeRange | None = None
     source_modified_time: TimeRange | None = None
-    asset_external_ids: list[str] | None = None
-    asset_subtree_ids: list[dict[str, Any]] | None = None
-    geo_location: dict[str, Any] | None = None
+    asset_external_ids: Annotated[list[Text], Meta(max_length=FILTER_MOST)] | None = None
+    asset_subtree_ids: Annotated[list[Place], Meta(max_length=FILTER_MOST)] | None = None
+    geo_location: Place | None = None
 
     def __post_init__(self) -> None:
         for name in ("asset_external_ids", "asset_subtree_ids", "geo_location"):

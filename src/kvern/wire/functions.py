@@ -16,7 +16,9 @@ from kvern.wire.base import (
     Id,
     ListLimit,
     Milliseconds,
+    Pairs,
     Prefix,
+    Text,
     TimeRange,
 )
 
@@ -34,6 +36,9 @@ FUNCTION_PATH = "handler.py"
 _SECRET_KEY = re.compile(r"[a-z0-9-]{1,15}")
 _SECRET_KEYS_RESERVED = frozenset({"token", "indexUrl", "extraIndexUrls"})
 _SECRET_BYTES = 25_000
+_ENV_MOST = 100_000
+"""Letters of a value: Linux passes on no longer ones than 128 KiB, name included."""
+
 _ENV_KEY = re.compile(r"[A-Za-z0-9_]+")
 _METADATA_BYTES = 4096
 
@@ -88,12 +93,12 @@ class FunctionWrite(Body):
     owner: Annotated[str, Meta(max_length=128)] | None = None
     description: Description | None = None
     metadata: Metadata | None = None
-    secrets: Annotated[dict[str, str], Meta(max_length=30)] | None = None
+    secrets: Annotated[dict[str, Annotated[str, Meta(max_length=_SECRET_BYTES)]], Meta(max_length=30)] | None = None
     function_path: FunctionPath | None = FUNCTION_PATH
-    env_vars: Annotated[dict[str, str], Meta(max_length=100)] | None = None
+    env_vars: Annotated[dict[str, Annotated[str, Meta(max_length=_ENV_MOST)]], Meta(max_length=100)] | None = None
     cpu: float | None = None
     memory: float | None = None
-    runtime: str | None = None
+    runtime: Text | None = None
     index_url: Annotated[str, Meta(max_length=2048)] | None = None
     extra_index_urls: Annotated[list[Annotated[str, Meta(max_length=2048)]], Meta(max_length=20)] | None = None
     retries: Retries | None = None
@@ -167,13 +172,13 @@ class Function(Body):
 class FunctionFilter(Body):
     """All given keys must hold (contract 3.4)."""
 
-    name: str | None = None
-    owner: str | None = None
+    name: Text | None = None
+    owner: Text | None = None
     file_id: Id | None = None
     status: Status | None = None
     external_id_prefix: Prefix | None = None
     created_time: TimeRange | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Pairs | None = None
 
 
 class FunctionQuery(Body):

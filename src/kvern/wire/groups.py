@@ -7,18 +7,21 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from kvern.wire.base import Body, Id
-from kvern.wire.capabilities import Acl, check
+from kvern.wire.base import Body, Id, check_size
+from kvern.wire.capabilities import CAPABILITIES_BYTES, Acl, check
 
 
 class GroupWrite(Body):
     name: Annotated[str, Meta(min_length=1, max_length=255)]
-    capabilities: Annotated[list[dict[str, Any]], Meta(max_length=1000)] = msgspec.field(default_factory=list[Acl])
+    capabilities: Annotated[list[Annotated[dict[str, Any], Meta(max_length=1)]], Meta(max_length=1000)] = msgspec.field(
+        default_factory=list[Acl]
+    )
     source_id: Annotated[str, Meta(max_length=255)] | None = None
-    metadata: dict[str, Annotated[str, Meta(max_length=512)]] | None = None
+    metadata: Annotated[dict[str, Annotated[str, Meta(max_length=512)]], Meta(max_length=256)] | None = None
     members: Any = None
 
     def __post_init__(self) -> None:
+        check_size("capabilities", self.capabilities, CAPABILITIES_BYTES)
         for acl in self.capabilities:
             check(acl)
         if self.members:

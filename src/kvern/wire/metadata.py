@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
-Metadata: TypeAlias = Annotated[dict[str, str], Meta(max_length=256)]
+Metadata: TypeAlias = Annotated[dict[str, Annotated[str, Meta(max_length=10_240)]], Meta(max_length=256)]
 
 _BYTES = 10_240
 _KEY_BYTES = 128

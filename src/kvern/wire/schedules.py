@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from kvern.wire.base import LIST_DEFAULT, Body, ById, ExternalId, Id, ListLimit, Milliseconds, TimeRange
+from kvern.wire.base import LIST_DEFAULT, Body, ById, ExternalId, Id, ListLimit, Milliseconds, Text, TimeRange
 from kvern.wire.functions import Description, Name
 
 TimeZone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -79,11 +79,11 @@ class Schedule(Body):
 class ScheduleFilter(Body):
     """Two keys are accepted in the spelling of an old description as well (contract 5.3)."""
 
-    name: str | None = None
+    name: Text | None = None
     function_id: Id | None = None
     function_external_id: ExternalId | None = None
     created_time: TimeRange | None = None
-    cron_expression: str | None = None
+    cron_expression: Text | None = None
     old_function_id: Id | None = msgspec.field(default=None, name="FunctionId")
     old_function_external_id: ExternalId | None = msgspec.field(default=None, name="FunctionExternalId")
 
