@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from kvern import __version__
-from kvern.cli import complaint
+from kvern.cli import complaint, output
 
 app = App(
     name="kvern",
@@ -75,8 +75,8 @@ def run(arguments: Sequence[str]) -> int:
         result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
     except CycloptsError as error:
         verb = next((word for word in arguments if word in app and not word.startswith("-")), "")
-        print(f"kvern: {error}", file=sys.stderr)
-        print(f"See: {' '.join(['kvern', verb]).strip()} --help", file=sys.stderr)
+        output.note(f"kvern: {error}")
+        output.note(f"See: {' '.join(['kvern', verb]).strip()} --help")
         return 2
     except BrokenPipeError:
         # Whoever read the output has left, as `head` does; nothing more can be said to it, not at exit either.
@@ -86,6 +86,6 @@ def run(arguments: Sequence[str]) -> int:
         told = complaint.about(error)
         if told is None:
             raise
-        print(f"kvern: {told}", file=sys.stderr)
+        output.note(f"kvern: {told}")
         return told.exit_code
     return result if isinstance(result, int) else 0

@@ -87,7 +87,7 @@ def _backup(
             }
         )
         return 0
-    print(f"{file}: {report.size / 1e6:.1f} MB, {report.blobs} blobs")
+    output.say(f"{file}: {report.size / 1e6:.1f} MB, {report.blobs} blobs")
     for note in notes:
         output.note(f"kvern: {note}")
     return 0
@@ -129,7 +129,7 @@ def restore(file: Path, /, *, data_dir: Path, json: bool = False) -> int:
     if json:
         output.as_json({"dataDir": str(data_dir.resolve()), **_described(description), "notes": notes})
         return 0
-    print(f"{data_dir}: as of {output.moment(description.created_time)}, written by Kvern {description.version}")
+    output.say(f"{data_dir}: as of {output.moment(description.created_time)}, written by Kvern {description.version}")
     for note in notes:
         output.note(f"kvern: {note}")
     return 0

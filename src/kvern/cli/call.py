@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -59,7 +58,7 @@ def call(
         if options.json:
             output.as_json(made.dump())
         else:
-            print(made.id)
+            output.say(str(made.id))
             output.note(f"Call {made.id} is on its way: kvern logs {made.id} --follow")
         return 0
 
@@ -91,7 +90,7 @@ def _keyed(client: CogniteClient, function: Function, data: dict[str, object], k
 
 def _tell(made: FunctionCall, function: Function, response: Any) -> None:
     if made.status == "Completed":
-        print(json.dumps(response, indent=2, ensure_ascii=False))
+        output.as_json(response)
         return
     error = made.error
     text = error.get("message") if isinstance(error, dict) else error

@@ -117,15 +117,15 @@ def show(
     figures = one.pop("outcome", {})
     error = one.pop("error", None)
     for key, value in one.items():
-        print(f"{key}: {output.moment(value) if key.endswith('Time') else value}")
+        output.field(key, output.moment(value) if key.endswith("Time") else value)
     for key, value in figures.items():
-        print(f"{key}: {_shown(key, value)}")
+        output.field(key, _shown(key, value))
     if isinstance(error, dict):
-        print(f"error: {error.get('message', '')}\n{error.get('trace', '')}".rstrip())  # pyright: ignore[reportUnknownMemberType]
+        output.say(f"error: {error.get('message', '')}\n{error.get('trace', '')}".rstrip())  # pyright: ignore[reportUnknownMemberType]
     elif error:
-        print(f"error: {error}")
+        output.say(f"error: {error}")
     if len(attempts) > 1 or "nextAttemptTime" in one:
-        print()
+        output.say("")
         _tabulate_attempts(attempts)
     return 0
 
@@ -192,7 +192,7 @@ def _each(ids: tuple[int, ...], what: str, told: str, options: Options) -> int:
         output.as_json(done)
     else:
         for one in done:
-            print(told.format(**one))
+            output.say(told.format(**one))
     return 0
 
 
@@ -244,7 +244,7 @@ def redrive(ids: Annotated[tuple[int, ...], Parameter(name="ID")], /, *, options
         output.as_json(done)
     else:
         for one in done:
-            print(f"{one['rerunOf']} runs again as {one['id']}")
+            output.say(f"{one['rerunOf']} runs again as {one['id']}")
     return 0
 
 

@@ -141,7 +141,7 @@ def remove(
         output.as_json([{"clientId": client_id} for client_id in client_ids])
     else:
         for client_id in client_ids:
-            print(f"{client_id} is removed")
+            output.say(f"{client_id} is removed")
     return 0
 
 
@@ -149,8 +149,8 @@ def _told(client: CogniteClient, made: dict[str, Any], options: Options) -> int:
     if options.json:
         output.as_json(made)
         return 0
-    print(f"client id:     {made['clientId']}")
-    print(f"client secret: {made['clientSecret']}")
+    output.say(f"client id:     {made['clientId']}")
+    output.say(f"client secret: {made['clientSecret']}")
     output.note("The secret is not shown again. To use it:")
     url = client.config.base_url
     output.note(f"  kvern login {url} --project {made['project']} --client-id {made['clientId']}")

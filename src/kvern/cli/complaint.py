@@ -31,6 +31,10 @@ def about(error: Exception) -> Complaint | None:
         return _about_missing(missing.name or "") if isinstance(missing, ModuleNotFoundError) else None
     if isinstance(error, OSError):
         return Complaint(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    if isinstance(error, UnicodeEncodeError):  # a word of the command line, or a value in a file, with half a character
+        return Complaint(
+            "something that was given is not text: it has bytes that are not UTF-8, or half a character", 2
+        )
     return _about_answer(error)
 
 

@@ -210,6 +210,6 @@ def _tell(
         what += f", {schedules} {'schedule' if schedules == 1 else 'schedules'} made again"
     on = f" on {function.runtime_version}" if function.runtime_version else ""
     after = f" after {took}" if took else ""
-    print(f"{called} is {function.status}{on}{after} ({what}, id {function.id})")
+    output.say(f"{called} is {function.status}{on}{after} ({what}, id {function.id})")
     if function.status == "Ready":
         output.note(f"Call it: kvern call {called} --data '{{}}'")

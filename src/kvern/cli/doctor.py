@@ -40,5 +40,5 @@ def doctor(
         output.as_json([{"what": f.what, "state": f.state, "text": f.text} for f in findings])
     else:
         for finding in findings:
-            print(f"{_MARK[finding.state]}  {finding.what:<13}{finding.text}")
+            output.say(f"{_MARK[finding.state]}  {finding.what:<13}{finding.text}")
     return 1 if any(finding.state == "bad" for finding in findings) else 0

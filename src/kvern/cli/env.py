@@ -9,9 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kvern.cli import output
-from kvern.cli.complaint import Complaint
-
-CLIENT_FILE = "client.json"
+from kvern.cli.connection import access_file
 
 
 def env(
@@ -43,15 +41,7 @@ def env(
 
 def variables(data_dir: Path) -> dict[str, str]:
     """The names that the Toolkit and cognite-sdk read, from what the built-in issuer made at the first start."""
-    import json
-
-    path = data_dir / CLIENT_FILE
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise Complaint(
-            f"there is no {path}: start the service first, with: kvern serve --data-dir {data_dir}"
-        ) from None
+    content = access_file(data_dir)
     # cognite-sdk 7 asks by way of oauthlib, which refuses a token URL without TLS, on this machine too.
     without_tls = {"OAUTHLIB_INSECURE_TRANSPORT": "1"} if content["tokenUrl"].startswith("http://") else {}
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -72,11 +71,11 @@ def show(name: str, /, *, options: Options = DEFAULT) -> int:
             value = output.moment(value)  # noqa: PLW2901
         if isinstance(value, dict):
             for part, content in value.items():  # pyright: ignore[reportUnknownVariableType]
-                print(f"{key}.{part}: {content}")
+                output.field(f"{key}.{part}", content)  # pyright: ignore[reportUnknownArgumentType]
         else:
-            print(f"{key}: {value}")
+            output.field(key, value)
     if error:
-        print(f"error: {error.get('message', '')}\n{error.get('trace', '')}".rstrip())
+        output.say(f"error: {error.get('message', '')}\n{error.get('trace', '')}".rstrip())
     return 0
 
 
@@ -99,7 +98,10 @@ def log(name: str, /, *, follow: bool = False, options: Options = DEFAULT) -> in
     build = BuildLog(client, lookup.function(client, name).id)
     while True:
         for line in build.read(wait=follow):
-            print(json.dumps(line, ensure_ascii=False) if options.json else line["message"], flush=True)
+            if options.json:
+                output.as_json(line, indent=None)
+            else:
+                output.say(line["message"])
         if not build.is_served:
             raise Complaint("this service keeps no logs of builds")
         if not follow or build.has_ended:
@@ -134,5 +136,5 @@ def delete(
         output.as_json([one.dump() for one in found.values()])
     else:
         for one in found.values():
-            print(f"{lookup.called(one)} is deleted")
+            output.say(f"{lookup.called(one)} is deleted")
     return 0

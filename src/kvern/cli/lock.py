@@ -26,6 +26,6 @@ def lock(name: str, /, *, options: Options = DEFAULT) -> int:
     if options.json:
         output.as_json(found)
     else:
-        print(f"# {lookup.called(function)}, {found['runtimeVersion']}")
-        print(found["lock"].rstrip())
+        output.say(f"# {lookup.called(function)}, {found['runtimeVersion']}")
+        output.say(found["lock"].rstrip())
     return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from kvern.cli import connection, output
+from kvern.cli import connection, inputs, output
 from kvern.cli.complaint import Complaint
 from kvern.cli.options import DEFAULT, Options
 
@@ -72,7 +72,7 @@ def login(
     if options.json:
         output.as_json({"profile": name, "baseUrl": profile.base_url, "project": profile.project, "file": str(path)})
     else:
-        print(f"Logged in at {profile.base_url}, project {profile.project}; kept as profile {name!r} in {path}")
+        output.say(f"Logged in at {profile.base_url}, project {profile.project}; kept as profile {name!r} in {path}")
     return 0
 
 
@@ -103,7 +103,7 @@ def _profile(
 
 def _secret(file: Path | None) -> str:
     if file is not None:
-        found = (sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")).strip()
+        found = inputs.read(file, f"--secret-file {file}").strip()
     elif os.environ.get("KVERN_CLIENT_SECRET"):
         found = os.environ["KVERN_CLIENT_SECRET"]
     elif sys.stdin.isatty():

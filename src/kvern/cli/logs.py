@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -122,15 +121,15 @@ def logs(
 
 
 def _line(line: dict[str, Any]) -> None:
-    print(line["message"], flush=True)
+    output.say(line["message"])
 
 
 def _timed_line(line: dict[str, Any]) -> None:
-    print(output.moment(line.get("timestamp")), line["message"], flush=True)
+    output.say(f"{output.moment(line.get('timestamp'))} {line['message']}")
 
 
 def _json_line(line: dict[str, Any]) -> None:
-    print(json.dumps(line, ensure_ascii=False), flush=True)
+    output.as_json(line, indent=None)
 
 
 def _find(client: CogniteClient, call: str, function: str | None) -> FunctionCall:

@@ -117,7 +117,7 @@ def create(
     if options.json:
         output.as_json(made)
     else:
-        print(f"{name} calls {function}: {made['when']} (id {made['id']})")
+        output.say(f"{name} calls {function}: {made['when']} (id {made['id']})")
     return 0
 
 
@@ -143,7 +143,7 @@ def delete(names: Annotated[tuple[str, ...], Parameter(name="NAME")], /, *, opti
         output.as_json([one.dump() for one in found.values()])
     else:
         for one in found.values():
-            print(f"{one.name} is deleted")
+            output.say(f"{one.name} is deleted")
     return 0
 
 
@@ -185,7 +185,7 @@ def _set_paused(names: tuple[str, ...], verb: str, told: str, options: Options) 
         output.as_json(answer["items"])
     else:
         for one in answer["items"]:
-            print(f"{one['name']} {told}")
+            output.say(f"{one['name']} {told}")
     return 0
 
 

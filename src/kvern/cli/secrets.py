@@ -27,7 +27,9 @@ def rotate_master(*, options: Options = DEFAULT) -> int:
     if options.json:
         output.as_json(done)
     else:
-        print(f"The master key was changed; {done['functions']} functions and {done['sessions']} sessions have it now.")
+        output.say(
+            f"The master key was changed; {done['functions']} functions and {done['sessions']} sessions have it now."
+        )
         if done["source"] == "KVERN_MASTER_KEY":
-            print("All keys but the first can be taken out of KVERN_MASTER_KEY.")
+            output.say("All keys but the first can be taken out of KVERN_MASTER_KEY.")
     return 0

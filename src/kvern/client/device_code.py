@@ -12,6 +12,7 @@ from kvern.client.credentials import DEFAULT_LEEWAY_SECONDS
 from kvern.client.documents import load_mapping
 from kvern.client.exceptions import CogniteOAuthError
 from kvern.client.oauth import TokenAnswer, send_form, token_answer
+from kvern.client.redaction import printable
 from kvern.client.redirect import LOGIN_SECONDS
 from kvern.client.remembered import RememberedLogin
 
@@ -102,7 +103,7 @@ class OAuthDeviceCode(RememberedLogin):
                 str(started.get("error", "no device_code")), str(started.get("error_description", ""))
             )
         where = started.get("verification_uri_complete") or started["verification_uri"]
-        sys.stderr.write(f"To log in, open {where} and enter the code {started['user_code']}\n")
+        sys.stderr.write(printable(f"To log in, open {where} and enter the code {started['user_code']}") + "\n")
         sys.stderr.flush()
         form = {"grant_type": _DEVICE_GRANT, "device_code": started["device_code"], "client_id": self.client_id}
         pause = float(started.get("interval", 5))

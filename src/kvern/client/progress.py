@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from kvern.client.redaction import printable
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -60,7 +62,7 @@ class Progress:
         if not self._watched or now - self._started < _SILENT_SECONDS or now - self._shown < _BETWEEN_SECONDS:
             return
         self._shown = now
-        line = f"{self._title}: {state}, {now - self._started:.0f} s"
+        line = printable(f"{self._title}: {state}, {now - self._started:.0f} s")
         sys.stderr.write("\r" + line.ljust(self._width))
         sys.stderr.flush()
         self._width = len(line)

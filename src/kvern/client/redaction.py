@@ -1,4 +1,4 @@
-"""What must never be shown: secrets in printed objects and in debug logs."""
+"""What must never be shown: secrets in printed objects and in debug logs, and orders to a terminal."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def redacted(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [redacted(item) for item in cast("list[Any]", value)]
     return value
+
+
+def printable(line: str) -> str:
+    """A line for a terminal, with escapes in the place of what it would act upon; names and codes are others' text."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in line)
 
 
 def redacted_body(text: str, max_characters: int = 1_000) -> str:
