@@ -1,47 +1,43 @@
-# Needs python3 (3.11 or newer), make and a shell; everything else is installed below .venv.
-PYTHON ?= python3
+# Needs python3 (3.11 or newer), make and a shell; everything else is installed below .venv and .make.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV   := .venv
-UV     := .make/bin/uv
 RUN    := $(VENV)/bin
-SYNCED := .make/synced
+
+# Variables of a shell that works on another project would lead Python, pip and uv there. Where packages come from is
+# read in tools/machine.py.
+unexport $(filter-out PYTHON,$(filter PYTHON% CONDA_% VIRTUAL_ENV% PYRIGHT_% RUFF_% __PYVENV_LAUNCHER__ \
+	PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD,$(.VARIABLES)))
 
 .PHONY: demo serve test test-long lint format bench clean setup
 .DEFAULT_GOAL := setup
 
-$(UV):
-	@$(PYTHON) -c 'import sys; sys.exit("Kvern needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .make
-	.make/bin/python -m pip install --quiet --disable-pip-version-check uv
+setup:                 ## The environment in .venv; made anew when the clone was moved, its Python or uv.lock has changed
+	@$(PYTHON) tools/set_up.py
 
-$(SYNCED): $(UV) pyproject.toml uv.lock
-	$(UV) sync --frozen --all-extras --python $(PYTHON) --quiet
-	@touch $@
-
-setup: $(SYNCED)
-
-demo: $(SYNCED)        ## Three real functions, deployed and called by the official SDK
+demo: setup        ## Three real functions, deployed and called by the official SDK
 	$(RUN)/python examples/demo.py
 
-serve: $(SYNCED)       ## A service on port 8000 with its data in ./.kvern
+serve: setup       ## A service on port 8000 with its data in ./.kvern
 	$(RUN)/kvern serve --data-dir .kvern
 
-lint: $(SYNCED)
+lint: setup
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/pyright
 	$(RUN)/lint-imports
 
-format: $(SYNCED)
+format: setup
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
 test: lint             ## Everything, in under ten minutes on two cores
 	$(RUN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-long: $(SYNCED)   ## What takes longer
+test-long: setup   ## What takes longer
 	$(RUN)/pytest tests/long --timeout 7200 --capture no
 
-bench: $(SYNCED)       ## Figures, as ratios against a floor measured in the same run
+bench: setup       ## Figures, as ratios against a floor measured in the same run
 	$(RUN)/python benchmarks/run.py $(ONLY)
 
 clean:
