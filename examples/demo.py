@@ -17,8 +17,12 @@ from pathlib import Path
 
 import uv
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))
+
+from tools import machine  # noqa: E402  (lies beside, not below)
+
 SDK = "cognite-sdk>=8,<9"
 SDK_ENVIRONMENT = ROOT / ".make" / "sdk"
 START_LIMIT = 60  # seconds
@@ -32,16 +36,18 @@ def kvern(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from kvern.cli import main; main()", *arguments]
 
 
-def sdk_environment() -> Path:
+def sdk_environment(environment: dict[str, str]) -> Path:
     """The interpreter of an environment with the newest `cognite-sdk` 8; made once, brought up to date after."""
     python = SDK_ENVIRONMENT / "bin" / "python"
     ready = SDK_ENVIRONMENT / "ready"
+    if ready.exists() and not os.access(python, os.X_OK):
+        ready.unlink()  # the Python that it was made of is gone
     tool = uv.find_uv_bin()
     steps = [[tool, "pip", "install", "--quiet", "--upgrade", "--python", str(python), SDK]]
     if not ready.exists():
         steps.insert(0, [tool, "venv", "--quiet", "--clear", "--python", sys.executable, str(SDK_ENVIRONMENT)])
     for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, check=False)
+        done = subprocess.run(step, env=environment, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             continue
         if not ready.exists():
@@ -71,9 +77,10 @@ def wait_until_up(server: subprocess.Popen[bytes], url: str) -> None:
     raise Trouble(f"kvern serve did not answer at {url}/health within {START_LIMIT} s")
 
 
-def access(data_dir: Path) -> dict[str, str]:
+def access(data_dir: Path, environment: dict[str, str]) -> dict[str, str]:
     """The variables that `kvern env` prints."""
-    done = subprocess.run(kvern("env", "--data-dir", str(data_dir)), capture_output=True, text=True, check=False)
+    printing = kvern("env", "--data-dir", str(data_dir))
+    done = subprocess.run(printing, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Trouble(f"kvern env ended with {done.returncode}: {done.stderr}")
     words = [word for line in done.stdout.splitlines() for word in shlex.split(line, comments=True)]
@@ -105,7 +112,12 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 def run(folder: Path) -> None:
     begun = time.perf_counter()
     print("▸ Install the official SDK in an environment of its own", flush=True)
-    python = sdk_environment()
+    found = machine.sources(os.environ)
+    # Settings of pip, uv or a service of the user's own, made for other work, have no say here.
+    environment = machine.plain(os.environ) | machine.without_proxy_here(os.environ)
+    environment |= machine.home(folder / "home", found) | found.for_pip() | found.for_uv()
+    environment.pop("NETRC", None)
+    python = sdk_environment(environment)
     print(f"  {time.perf_counter() - begun:.1f} s\n")
 
     begun = time.perf_counter()
@@ -116,6 +128,8 @@ def run(folder: Path) -> None:
         # Sessions of their own for both children: Ctrl-C then reaches this process alone, which ends them in order.
         server = subprocess.Popen(
             kvern("serve", "--data-dir", str(data_dir), "--port", url.rpartition(":")[2]),
+            cwd=folder,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -124,7 +138,7 @@ def run(folder: Path) -> None:
     try:
         try:
             wait_until_up(server, url)
-            environment = {**os.environ, **access(data_dir), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+            environment |= {**access(data_dir, environment), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
             print(f"  {url}, data in a temporary folder\n  {time.perf_counter() - begun:.1f} s", flush=True)
             drive(python, environment)
         finally:
@@ -134,6 +148,13 @@ def run(folder: Path) -> None:
     except Trouble:
         print(f"\nThe service's log:\n{log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
         raise
+
+
+def remove(folder: Path) -> None:
+    """Environments and code are read-only folders, from which their owner, unless it is root, can delete nothing."""
+    for at, _, _ in os.walk(folder):
+        Path(at).chmod(0o700)
+    shutil.rmtree(folder)
 
 
 def go_on() -> None:
@@ -164,7 +185,8 @@ def main() -> int:
         print("\nStopped; nothing is left behind.", file=sys.stderr)
         return 130
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C does not keep it from being removed
+        remove(folder)
     go_on()
     return 0
 
