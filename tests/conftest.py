@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests import isolation, postgres
+from tests import guardian, isolation, postgres
 
 isolation.isolate()  # before anything else is imported, let alone started
+guardian.guard()
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ from typing import Any
 
 import psycopg
 
+from tests import guardian
+
 _WAIT = 60.0
 _TICK = threading.Event()
 
@@ -132,9 +134,11 @@ def shared(folder: Path) -> Generator[str]:
         told = folder / "sockets"
         if not told.exists():
             keeper = [sys.executable, "-m", "tests.postgres", str(folder)]
+            # It outlives the process that starts it, and ends with the last that uses it.
+            environment = {name: value for name, value in os.environ.items() if name != guardian.MARK}
             with (folder / "keeper.log").open("wb") as log:
                 process = subprocess.Popen(
-                    keeper, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                    keeper, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
                 )
             while not told.exists():
                 assert process.poll() is None, (folder / "keeper.log").read_text()
