@@ -541,7 +541,7 @@ async def test_a_build_that_is_called_off_leaves_nothing(workshop: Workshop, ind
         index.waited_for.clear()
         task = asyncio.create_task(workshop.build(f"{OWN_SDK}slow\n", url=url))
         await until(index.waited_for.is_set)
-        assert processes_of(workshop.root)
+        await until(lambda: bool(processes_of(workshop.root)))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -88,7 +88,7 @@ class Builder:
         limits: how large a bundle may be.
         source_builds: whether packages may be built from source. A build backend can see the credentials of the
             operator's package indexes; when off, every requirement must be there as a wheel.
-        environ: the server's environment, in which the operator's settings are (`operator_settings`).
+        environ: the server's environment, in which the operator's settings are (`operator.settings`).
         interpreters: the Pythons of this machine; looked for when not given.
         spare_parser: seconds for which a started parser waits for the next deploy, which saves it some 50 ms; 0 for
             none. Then `close` must be called at the end.
@@ -130,7 +130,7 @@ class Builder:
         self._environments = Environments(
             root / "environments",
             self._staging,
-            Installer(sandbox, cache, environ, seat),
+            Installer(sandbox, cache, root / "cache", environ, seat),
             self._bytecode,
             self._wheels,
             environ,

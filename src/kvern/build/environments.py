@@ -19,7 +19,7 @@ from kvern.build import requirements as req
 from kvern.build.bytecode import Bytecode
 from kvern.build.errors import BuildError, InstallError
 from kvern.build.installer import Installer, Job, SourceNeededError
-from kvern.build.lock import entries
+from kvern.build.lock import entries, files, is_exact
 from kvern.build.process import OnLine
 from kvern.build.requirements import Requirements
 from kvern.build.revision import Environment, Interpreter
@@ -28,7 +28,8 @@ from kvern.build.staging import exclusive, in_thread, remove, seal, staging
 from kvern.build.urls import Scrubber
 from kvern.build.wheels import Wheels
 
-_RECORD = "kvern.json"
+_INNER_RECORD = "kvern.json"
+"""Where the record of an environment lay before it was kept out of what functions can read."""
 _FORM = 1
 """Part of every key: a new number makes all environments anew."""
 
@@ -39,6 +40,7 @@ class _Locked:
 
     key: str
     lock: str
+    asked: str
     from_source: bool
     expires: float
 
@@ -68,7 +70,7 @@ class Environments:
         installer: makes them.
         bytecode: where their bytecode comes from.
         wheels: keeps what they are made of.
-        environ: the server's environment, see `operator_settings`.
+        environ: the server's environment, see `operator.settings`.
         lock_age: seconds for which a lock is used again for the same requirements, sources and interpreter instead of
             resolving anew, so that a deploy of changed code alone asks no index. 0 to always resolve.
         source_builds: whether packages may be built from source.
@@ -157,7 +159,8 @@ class Environments:
         """The environment named `key`; None when it, or its interpreter, is not there."""
         path = self._folder / key
         try:
-            record = json.loads((path / _RECORD).read_bytes())
+            outer = _record_of(path)
+            record = json.loads((outer if outer.exists() else path / _INNER_RECORD).read_bytes())
             interpreter = Interpreter(
                 record["runtime"], record["version"], Path(record["executable"]), Path(record["prefix"])
             )
@@ -165,7 +168,7 @@ class Environments:
             built_for = record.get("built_for")
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if not interpreter.executable.exists():
+        if not path.is_dir() or not interpreter.executable.exists():
             return None
         found = Environment(key, path, interpreter, lock)
         if built_for is None and _key(lock, interpreter, "") == key:  # made before that was noted
@@ -198,7 +201,7 @@ class Environments:
             return None
         pinned, built_for = kept
         anew = _key(lock, interpreter, built_for)
-        nowhere = Sources(env={}, deciding=(), no_index=True, files=(), netrc="", scrub=Scrubber())
+        nowhere = Sources(env={}, no_index=True, files=(), netrc="", scrub=Scrubber())
         async with staging(self._staging) as work, exclusive(self._folder / f".{anew}.lock"):
             ready = self._found(anew)
             if ready is not None:
@@ -232,7 +235,9 @@ class Environments:
         """
         wanted = req.read(code)
         found = sources(wanted, index_url, extra_index_urls, self._environ)
-        key = _key(lock, interpreter, "")
+        # Where several files fit, another index may give others than whoever has that environment got.
+        asked = "" if is_exact(lock) else await asyncio.to_thread(self._question, code, wanted, found, interpreter)
+        key = _key(lock, interpreter, asked)
         async with staging(self._staging) as work, exclusive(self._folder / f".{key}.lock"):
             ready = self._found(key)
             if ready is not None:
@@ -243,7 +248,7 @@ class Environments:
             except InstallError as error:
                 on_line(f"Its lock cannot be installed here: {error.message}")
                 return None
-            return await self._finish(job, key, lock, "")
+            return await self._finish(job, key, lock, asked)
 
     async def collect(self, used: set[str], before: float) -> int:
         """Remove the environments that are not `used` and that nobody asked for since the time `before`; how many."""
@@ -257,6 +262,7 @@ class Environments:
                         # A folder that nobody may write to cannot be moved. What is half removed has no name any more.
                         path.chmod(0o755)
                         path.rename(work / path.name)
+                        _record_of(path).unlink(missing_ok=True)
                         count += 1
         return count
 
@@ -286,7 +292,7 @@ class Environments:
                     tell("An environment with these packages is there already.")
                     return ready
                 await self._installer.install(job, locked.lock, from_source=locked.from_source)
-                return await self._finish(job, locked.key, locked.lock, question if locked.from_source else "")
+                return await self._finish(job, locked.key, locked.lock, locked.asked)
 
     async def _finish(self, job: Job, key: str, lock: str, built_for: str) -> Environment:
         finished = Environment(key, self._folder / key, job.interpreter, lock)
@@ -310,9 +316,8 @@ class Environments:
             lock = await self._installer.lock(job, from_source=True)
         job.on_line(f"Locked {len(entries(lock))} packages for Python {job.interpreter.version}.")
         now = self._clock()
-        locked = _Locked(
-            _key(lock, job.interpreter, question if from_source else ""), lock, from_source, now + self._lock_age
-        )
+        asked = question if from_source or not is_exact(lock) else ""
+        locked = _Locked(_key(lock, job.interpreter, asked), lock, asked, from_source, now + self._lock_age)
         self._locked = {name: known for name, known in self._locked.items() if known.expires > now}
         self._locked[question] = locked
         return locked
@@ -355,11 +360,11 @@ class Environments:
 
 
 def _finish(made: Path, finished: Environment, built_for: str) -> None:
-    """Complete an environment with its record, make it read-only and move it to its place."""
-    record = made / _RECORD
-    remove(record)
+    """Make an environment read-only and move it to its place, its record beside it: functions see the one alone."""
     interpreter = finished.interpreter
-    with record.open("x") as file:
+    draft = made.parent / _INNER_RECORD
+    remove(draft)
+    with draft.open("x") as file:
         json.dump(
             {
                 "lock": finished.lock,
@@ -377,10 +382,15 @@ def _finish(made: Path, finished: Environment, built_for: str) -> None:
     # Something without a record, left by hand or by a broken disk.
     remove(finished.path)
     # One flush for its thousands of files, so that power loss cannot leave a name with half an environment behind it.
+    draft.replace(_record_of(finished.path))
     os.sync()
     os.utime(made)
     made.rename(finished.path)
     finished.path.chmod(0o555)
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.json")
 
 
 def _touch(path: Path) -> None:
@@ -392,7 +402,8 @@ def _key(lock: str, interpreter: Interpreter, asked: str) -> str:
     """The name of an environment; `asked` is empty when it is made of wheels alone."""
     libc = "-".join(platform.libc_ver())
     system = [sys.platform, platform.machine(), libc]
-    text = json.dumps([_FORM, entries(lock), str(interpreter.executable), interpreter.version, system, asked])
+    pins = [entries(lock), *([names] if (names := files(lock)) else [])]
+    text = json.dumps([_FORM, *pins, str(interpreter.executable), interpreter.version, system, asked])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

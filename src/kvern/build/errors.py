@@ -32,6 +32,10 @@ class RequirementsError(BuildError):
     """The `requirements.txt` says something that is not understood or not allowed."""
 
 
+class SettingsError(BuildError):
+    """A setting of the operator's for installing packages cannot be read or understood, or an index refuses it."""
+
+
 class InstallError(BuildError):
     """The requirements could not be resolved, built or installed."""
 

@@ -16,6 +16,8 @@ that refuses source distributions (`source_builds=False`).
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import re
 import shutil
 from collections import deque
@@ -25,11 +27,14 @@ from pathlib import Path
 
 import uv
 
+from kvern.build.cache import cache_folder
 from kvern.build.errors import InstallError
-from kvern.build.lock import with_demanded
-from kvern.build.operator_settings import folders_behind
+from kvern.build.installed import check
+from kvern.build.lock import checked, chosen, entries, with_chosen, with_demanded
+from kvern.build.operator.places import folders_behind
+from kvern.build.probe import probe
 from kvern.build.process import OnLine, OverLimitError, Seat, run, run_seated, show, show_interpreter
-from kvern.build.requirements import BUNDLE_URL, Requirements
+from kvern.build.requirements import BUNDLE_URL, Requirements, normal
 from kvern.build.revision import Interpreter
 from kvern.build.sources import Sources
 from kvern.sandbox import Box, Mount, Sandbox
@@ -78,7 +83,8 @@ class Installer:
 
     Args:
         sandbox: where source distributions are built.
-        cache: uv's cache for wheels; None for its own (`UV_CACHE_DIR`, else below the home folder).
+        cache: uv's cache for wheels; None for its own (see `cache_folder`).
+        own_cache: where that is when there is no home folder to have it in.
         environ: the server's environment.
         seat: makes the limits for one run in a box; None for no limits but the build's time.
     """
@@ -87,6 +93,7 @@ class Installer:
         self,
         sandbox: Sandbox,
         cache: Path | None,
+        own_cache: Path,
         environ: Mapping[str, str],
         seat: Callable[[], Seat] | None = None,
     ) -> None:
@@ -94,9 +101,8 @@ class Installer:
         self._seat = seat
         self._environ = environ
         self._uv = Path(uv.find_uv_bin())
-        chosen = cache or environ.get("UV_CACHE_DIR")
-        home = Path(environ.get("HOME") or Path.home())
-        self._cache = Path(chosen) if chosen else Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "uv"
+        self._chosen_cache = cache
+        self._own_cache = own_cache
 
     async def lock(self, job: Job, *, from_source: bool) -> str:
         """Resolve the requirements to exact versions with hashes, in the form of a `requirements.txt`.
@@ -106,7 +112,7 @@ class Installer:
             InstallError: they cannot be resolved; the message says which and why.
         """
         wanted = job.requirements
-        if wanted.needs_source and not from_source:
+        if not from_source and (wanted.needs_source or ":all:" in job.sources.no_binary):
             raise SourceNeededError("Something is asked for that has to be built.")
         inside = self.lay_out(job)
         out = inside / "lock.txt"
@@ -114,10 +120,19 @@ class Installer:
         arguments += ["--generate-hashes", "--no-header", "--no-annotate", "-p", str(job.interpreter.executable)]
         arguments += ["-c", str(inside / "constraints.in"), *self._formats(job, from_source)]
         arguments += job.sources.deciding
+        for option in job.sources.deciding_lines:
+            arguments += [option, str(inside / f"{option.strip('-')}.in")]
         if wanted.prereleases and "--prerelease" not in job.sources.deciding:
             arguments += ["--prerelease", "allow"]
-        # What the first way says is not shown before it is known whether there will be a second.
-        lines, status = await self._run(job, arguments, from_source, is_shown=from_source)
+        choice: dict[str, str] = {}
+        probing = asyncio.create_task(probe(job.sources, wanted.names) if not from_source else _nothing())
+        try:
+            # What the first way says is not shown before it is known whether there will be a second.
+            lines, status = await self._run(job, arguments, from_source, is_shown=from_source, choice=choice)
+            await probing
+        finally:
+            probing.cancel()
+            await asyncio.gather(probing, return_exceptions=True)
         if status != 0:
             if not from_source and _SOURCE_NEEDED.search(" ".join(lines)):
                 raise SourceNeededError(_message(lines))
@@ -128,8 +143,24 @@ class Installer:
         # A build backend may have made anything of the file.
         if out.is_symlink() or not out.is_file() or out.stat().st_size > _LOCK_LIMIT:
             raise InstallError("The requirements cannot be met: no lock was written.", "\n".join(lines))
-        text = out.read_text(errors="replace").replace(_bundle_url(inside), BUNDLE_URL)
+        text = checked(out.read_text(errors="replace"))
+        text = with_chosen(text, choice, await self._files_of(job, out, from_source))
+        text = text.replace(_bundle_url(inside), BUNDLE_URL)
+        locked = {normal(re.split(r"[\s=@\[]", pinned, maxsplit=1)[0]) for pinned, _ in entries(text)}
+        unbuilt = [name for name in job.sources.no_binary if normal(name) in locked]
+        if unbuilt and not from_source:
+            raise SourceNeededError(f"This server's settings want {', '.join(unbuilt)} built from source.")
         return with_demanded(text, wanted.hashes)
+
+    async def _files_of(self, job: Job, lock: Path, from_source: bool) -> str:
+        """All files of the packages of a lock with their hashes (PEP 751), from the cache; empty when that fails."""
+        out = job.work / "inside" / "pylock.toml"
+        arguments = ["pip", "compile", str(lock), "-o", str(out), "-q", "--format", "pylock.toml", "--no-header"]
+        arguments += ["--generate-hashes", "--no-deps", "--offline", "-p", str(job.interpreter.executable)]
+        _, status = await self._run(job, [*arguments, *self._formats(job, from_source)], from_source, is_shown=False)
+        if status != 0 or out.is_symlink() or not out.is_file() or out.stat().st_size > _LOCK_LIMIT:
+            return ""
+        return out.read_text(errors="replace")
 
     async def install(self, job: Job, lock: str, *, from_source: bool) -> None:
         """Make `job.environment`: a virtual environment with what `lock` says, without bytecode.
@@ -145,16 +176,27 @@ class Installer:
         place = str(job.environment)
         venv = ["venv", "-q", "--no-project", "--relocatable", "-p", str(job.interpreter.executable), place]
         sync = ["pip", "sync", str(pinned), "-p", f"{place}/bin/python", "--require-hashes", "--no-compile-bytecode"]
+        if from_source:
+            deciding = job.sources.deciding
+            for option, place in itertools.pairwise(deciding):
+                sync += [option, place] if option == "--build-constraints" else []
+            if "--build-constraints" in job.sources.deciding_lines:
+                sync += ["--build-constraints", str(inside / "build-constraints.in")]
         for arguments in (venv, [*sync, *self._formats(job, from_source)]):
             lines, status = await self._run(job, arguments, from_source, is_shown=True)
             if status != 0:
                 raise InstallError(f"The requirements cannot be installed: {_message(lines)}", "\n".join(lines))
         if job.environment.is_symlink() or not (job.environment / "bin" / "python").is_symlink():
             raise InstallError("The requirements cannot be installed: a package has replaced the environment.")
+        await asyncio.to_thread(check, job.environment, [pinned for pinned, _ in entries(lock)])
 
     def _formats(self, job: Job, from_source: bool) -> list[str]:
         """Which kinds of distribution uv may take, and whether from an index."""
-        formats = job.requirements.formats if from_source else ["--no-build"]
+        formats = ["--no-build"]
+        if from_source:
+            formats = [f"--no-binary={name}" for name in job.sources.no_binary]
+            formats += [f"--only-binary={name}" for name in job.sources.only_binary]
+            formats += job.requirements.formats
         return [*formats, "--no-index"] if job.sources.no_index else formats
 
     def lay_out(self, job: Job) -> Path:
@@ -173,7 +215,9 @@ class Installer:
                 shutil.copytree(job.code / local, there, dirs_exist_ok=True)
             else:
                 shutil.copy(job.code / local, there)
-        for name, lines in (("requirements.in", wanted.lines), ("constraints.in", wanted.constraints)):
+        texts: dict[str, Sequence[str]] = {"requirements.in": wanted.lines, "constraints.in": wanted.constraints}
+        texts |= {f"{option.strip('-')}.in": lines for option, lines in job.sources.deciding_lines.items()}
+        for name, lines in texts.items():
             text = "".join(f"{line}\n" for line in lines)
             (inside / name).write_text(text.replace(BUNDLE_URL, _bundle_url(inside)))
         netrc = inside / "home" / ".netrc"
@@ -184,28 +228,46 @@ class Installer:
     def _environment(self, job: Job, from_source: bool) -> dict[str, str]:
         inside = job.work / "inside"
         # A host whose certificate is not looked at could put anything into the cache that others use.
-        is_alone = job.is_alone or from_source or bool(job.requirements.trusted_hosts)
+        is_alone = job.is_alone or from_source or job.sources.no_cache or bool(job.requirements.trusted_hosts)
+        cache = inside / "cache" if is_alone else self._cache(job)
         links = job.sources.env.get("UV_FIND_LINKS", "").replace(BUNDLE_URL, _bundle_url(inside))
         return {
             "LANG": "C.UTF-8",
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(inside / "home"),
+            **({} if from_source else job.sources.keyring_env),
             "NETRC": str(inside / "home" / ".netrc"),
             "TMPDIR": str(inside / "tmp"),
             **job.sources.env,
             **({"UV_FIND_LINKS": links} if links else {}),
-            "UV_CACHE_DIR": str(inside / "cache" if is_alone else self._cache),
-            "UV_LINK_MODE": "hardlink" if is_alone or _same_disk(self._cache, inside) else "copy",
+            # All of uv's own settings that have a meaning here are read by us.
+            "UV_NO_CONFIG": "1",
+            "UV_CACHE_DIR": str(cache),
+            "UV_LINK_MODE": "hardlink" if is_alone or cache.stat().st_dev == inside.stat().st_dev else "copy",
             "UV_NO_PROGRESS": "1",
             "UV_PYTHON_DOWNLOADS": "never",
             "NO_COLOR": "1",
         }
 
+    def _cache(self, job: Job) -> Path:
+        return cache_folder(self._chosen_cache or job.sources.cache_dir, self._own_cache, self._environ)
+
     async def _run(
-        self, job: Job, arguments: Sequence[str], from_source: bool, *, is_shown: bool
+        self,
+        job: Job,
+        arguments: Sequence[str],
+        from_source: bool,
+        *,
+        is_shown: bool,
+        choice: dict[str, str] | None = None,
     ) -> tuple[list[str], int]:
-        """Run uv; its last lines, free of credentials and of the server's paths, and its exit status."""
+        """Run uv; its last lines, free of credentials and of the server's paths, and its exit status.
+
+        With `choice` it is filled with the files that uv says it chose.
+        """
         env = self._environment(job, from_source)
+        if choice is not None:
+            env["RUST_LOG"] = "uv_resolver::resolver=debug"
         inside = job.work / "inside"
         argv = [str(self._uv), *arguments]
         if from_source:
@@ -216,6 +278,9 @@ class Installer:
         lines: deque[str] = deque(maxlen=_KEPT_LINES)
 
         def take(line: str) -> None:
+            if choice is not None and line.startswith("DEBUG "):
+                choice.update([pair] if (pair := chosen(line)) else ())
+                return
             clean = job.sources.scrub(line).replace(f"{inside}/", "")
             lines.append(clean)
             if is_shown:
@@ -232,14 +297,12 @@ class Installer:
         return list(lines), status
 
 
+async def _nothing() -> None:
+    """Stands for the probe where there was one before."""
+
+
 def _bundle_url(inside: Path) -> str:
     return (inside / "bundle").as_uri() + "/"
-
-
-def _same_disk(cache: Path, inside: Path) -> bool:
-    while not cache.exists():
-        cache = cache.parent
-    return cache.stat().st_dev == inside.stat().st_dev
 
 
 def _message(lines: Sequence[str]) -> str:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from kvern.build.operator_settings import operator_settings
+from kvern.build.errors import SettingsError
+from kvern.build.operator.places import named
+from kvern.build.operator.settings import operator_settings
 from kvern.build.requirements import BUNDLE_URL, Requirements, index
-from kvern.build.urls import Scrubber
+from kvern.build.urls import Scrubber, without_login
+
+STRATEGY = "unsafe-first-match"
+"""Which index wins when the operator has not said: the first that has a version that fits, further ones after it.
+
+pip takes the best version of all indexes, so that whoever puts a package of a company's internal name and a high
+version on the public index has it installed. uv takes only what the first index has, so that one old copy of a package
+on an extra index hides all others, and bundles that work elsewhere fail. This one gives an internal name to the
+internal index, and finds all that pip finds.
+"""
+
+_PUBLIC = ("pypi.org", "pypi.python.org", "test.pypi.org", "files.pythonhosted.org", "download.pytorch.org")
+_UVS_OWN = "https://pypi.org/simple"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,28 +33,62 @@ class Sources:
     """What uv is told, beside what to install.
 
     Args:
-        env: its environment; holds credentials.
-        deciding: its arguments for what decides versions, when it resolves.
+        env: its environment whenever it runs: network, certificates, indexes; holds credentials.
         no_index: whether only links and direct URLs may be used.
         files: what of the machine it must be able to read.
         netrc: the content of its netrc file; holds credentials. Empty for none.
         scrub: takes all these credentials out of text.
+        deciding: its arguments for what decides versions, when it resolves.
+        deciding_lines: lines of files for such arguments, by option.
+        no_binary, only_binary: packages that must, or must not, be built from source, if the operator says so.
+        keyring_env: the environment of the operator's keyring, when uv may ask that; only outside of a box.
+        no_cache: whether nothing may be kept for the next build.
+        cache_dir: where uv's settings have its cache.
+        forgiven: by index, the HTTP status codes that the operator takes for "not there".
     """
 
     env: Mapping[str, str]
-    deciding: Sequence[str]
     no_index: bool
     files: Sequence[Path]
     netrc: str
     scrub: Scrubber
+    deciding: Sequence[str] = ()
+    deciding_lines: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    no_binary: Sequence[str] = ()
+    only_binary: Sequence[str] = ()
+    keyring_env: Mapping[str, str] = field(default_factory=dict[str, str])
+    no_cache: bool = False
+    cache_dir: Path | None = None
+    forgiven: Mapping[str, set[int]] = field(default_factory=dict[str, "set[int]"])
+
+    @property
+    def index_words(self) -> list[str]:
+        """All indexes, as `url` or `name=url` with credentials, in the order in which uv asks them; not uv's own."""
+        if self.no_index:
+            return []
+        words = [*self.env.get("UV_INDEX", "").split(), self.env.get("UV_DEFAULT_INDEX", "")]
+        return [word for word in words if word]
 
     def digest(self, salt: bytes) -> str:
         """A name for these sources that does not give away the credentials in them.
 
+        Of files that decide something the content counts, not where they lie.
+
         Args:
             salt: secret; 16 to 64 bytes.
         """
-        text = json.dumps([sorted(self.env.items()), list(self.deciding), self.no_index, self.netrc])
+        paths = {str(path) for path in self.files}
+        text = json.dumps(
+            [
+                sorted((name, value) for name, value in self.env.items() if value not in paths),
+                self.no_index,
+                self.netrc,
+                [word for word in self.deciding if word not in paths],
+                sorted((option, list(lines)) for option, lines in self.deciding_lines.items()),
+                [list(self.no_binary), list(self.only_binary)],
+                sorted(_content(path) for path in set(self.files)),
+            ]
+        )
         return hashlib.blake2b(text.encode(), key=salt, digest_size=20).hexdigest()
 
 
@@ -49,10 +98,11 @@ def sources(
     extra_index_urls: Sequence[str],
     environ: Mapping[str, str],
 ) -> Sources:
-    """Put the sources together as pip would (contract 11.2).
+    """Put the sources together (contract 11.2).
 
     The index of `requirements.txt` goes before the function's `indexUrl`, that before the operator's. Further indexes,
-    link pages and trusted hosts add up, and the best version of all of them is taken.
+    link pages and trusted hosts add up. Unless the operator has chosen otherwise, indexes that everybody may publish on
+    are asked last: see `STRATEGY`.
 
     Args:
         requirements: what the bundle asks for.
@@ -61,8 +111,13 @@ def sources(
 
     Raises:
         RequirementsError: an index of the function is no http or https URL.
+        SettingsError: a setting of the operator cannot be read or understood.
     """
     operator = operator_settings(environ)
+    if operator.problems:
+        raise SettingsError(
+            f"The package settings of this server cannot be used: {'; '.join(map(str, operator.problems[:3]))}."
+        )
     if index_url:
         index(index_url, "indexUrl")
     for url in extra_index_urls:
@@ -71,7 +126,9 @@ def sources(
     indexes = [*requirements.extra_index_urls, *extra_index_urls, *operator.indexes]
     links = [*requirements.find_links, *operator.find_links]
     env = dict(operator.env)
-    env.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    env["UV_INDEX_STRATEGY"] = operator.strategy or STRATEGY
+    if operator.strategy is None and indexes:
+        *indexes, default = sorted([*indexes, default or _UVS_OWN], key=is_public)
     if default:
         env["UV_DEFAULT_INDEX"] = default
     if indexes:
@@ -86,9 +143,16 @@ def sources(
     )
     if operator.netrc:
         netrc += operator.netrc.read_text(errors="replace")
+    deciding = list(operator.deciding)
+    for option, places in operator.deciding_files.items():
+        for place in places:
+            # Any user of the machine can read the arguments of a command.
+            bare, login = without_login(place) if "://" in place else (place, None)
+            deciding += [option, bare]
+            if login:
+                netrc += f"machine {login.host} login {login.user} password {login.password}\n"
     return Sources(
         env=env,
-        deciding=operator.deciding,
         no_index=operator.no_index or requirements.no_index,
         files=operator.files,
         netrc=netrc,
@@ -96,4 +160,29 @@ def sources(
             [url for url in (default, *indexes, *links, *operator.urls) if url and not url.startswith(BUNDLE_URL)],
             [*operator.secrets, *(login.password or login.user for login in requirements.logins)],
         ),
+        deciding=deciding,
+        deciding_lines=operator.deciding_lines,
+        no_binary=operator.no_binary,
+        only_binary=operator.only_binary,
+        keyring_env=operator.keyring_env if operator.keyring else {},
+        no_cache=operator.no_cache,
+        cache_dir=operator.cache_dir,
+        forgiven=operator.forgiven,
     )
+
+
+def is_public(word: str) -> bool:
+    """Whether everybody may publish packages on an index."""
+    host = urlsplit(named(word)[1]).hostname or ""
+    return host in _PUBLIC or host.endswith((".pypi.org", ".pytorch.org"))
+
+
+def _content(path: Path) -> str:
+    """The hash of a file's content; of a folder its name, since what packages it holds is asked of it each time."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        pass
+    return str(path)

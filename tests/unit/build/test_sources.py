@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kvern.build.errors import RequirementsError
-from kvern.build.operator_settings import Operator, folders_behind, operator_settings
+from kvern.build.errors import RequirementsError, SettingsError
+from kvern.build.operator.found import Operator
+from kvern.build.operator.places import folders_behind
+from kvern.build.operator.settings import operator_settings
 from kvern.build.requirements import Requirements
 from kvern.build.sources import sources
 from kvern.build.urls import Login
@@ -77,9 +79,7 @@ def test_indexes_of_uv_and_pip_add_up(home: Path) -> None:
 def test_a_default_index_in_uvs_file_stands_before_pips(home: Path) -> None:
     pip_conf(home / ".config/uv/uv.toml", '[[index]]\nurl = "https://u:s3cret@uv.example/s"\ndefault = true\n')
     found = operator_settings(alone(home) | {"PIP_INDEX_URL": "https://pip.example/s"})
-    assert found.index_url is None
-    assert found.env["XDG_CONFIG_HOME"] == str(home / ".config")
-    assert home / ".config/uv/uv.toml" in found.files
+    assert found.index_url == "https://u:s3cret@uv.example/s"
     assert any("s3cret" in url for url in found.urls)
 
 
@@ -99,32 +99,37 @@ def test_places_that_do_not_exist_are_left_out(home: Path) -> None:
 
 
 def test_certificates_proxies_and_patience(home: Path) -> None:
+    (home / "pip.pem").touch()
     found = operator_settings(
         alone(home)
         | {
-            "PIP_CERT": "/ca/pip.pem",
+            "PIP_CERT": str(home / "pip.pem"),
             "PIP_PROXY": "proxy.example:3128",
             "PIP_DEFAULT_TIMEOUT": "90",
             "NO_PROXY": "localhost",
             "PIP_NO_INDEX": "1",
         }
     )
-    assert found.env["SSL_CERT_FILE"] == "/ca/pip.pem"
+    assert found.env["SSL_CERT_FILE"] == str(home / "pip.pem")
     assert found.env["HTTPS_PROXY"] == found.env["HTTP_PROXY"] == "http://proxy.example:3128"
     assert (found.env["UV_HTTP_TIMEOUT"], found.env["NO_PROXY"], found.no_index) == ("90", "localhost", True)
-    assert Path("/ca/pip.pem") in found.files
+    assert home / "pip.pem" in found.files
 
 
 def test_what_is_set_for_all_programs_wins_over_pips(home: Path) -> None:
-    general = {"SSL_CERT_FILE": "/ca/all.pem", "https_proxy": "http://all.example:1", "UV_HTTP_TIMEOUT": "5"}
-    pips = {"PIP_CERT": "/ca/pip.pem", "PIP_PROXY": "http://pip.example:2", "PIP_TIMEOUT": "90"}
+    (home / "all.pem").touch()
+    general = {"SSL_CERT_FILE": str(home / "all.pem"), "https_proxy": "http://all.example:1", "UV_HTTP_TIMEOUT": "5"}
+    pips = {"PIP_CERT": str(home / "pip.pem"), "PIP_PROXY": "http://pip.example:2", "PIP_TIMEOUT": "90"}
     env = operator_settings(alone(home) | general | pips).env
     assert (env["SSL_CERT_FILE"], env["https_proxy"], env["UV_HTTP_TIMEOUT"]) == tuple(general.values())
     assert "HTTPS_PROXY" not in env
 
 
 def test_requests_bundle_is_taken_when_nothing_else_is_said(home: Path) -> None:
-    assert operator_settings(alone(home) | {"REQUESTS_CA_BUNDLE": "/ca/r.pem"}).env["SSL_CERT_FILE"] == "/ca/r.pem"
+    (home / "r.pem").touch()
+    assert operator_settings(alone(home) | {"REQUESTS_CA_BUNDLE": str(home / "r.pem")}).env["SSL_CERT_FILE"] == str(
+        home / "r.pem"
+    )
     assert operator_settings(alone(home) | {"CURL_CA_BUNDLE": str(home)}).env["SSL_CERT_DIR"] == str(home)
 
 
@@ -139,10 +144,11 @@ def test_nothing_else_of_the_servers_environment_gets_in(home: Path) -> None:
     assert operator_settings(alone(home) | others).env == operator_settings(alone(home)).env
 
 
-def test_broken_files_are_no_harm(home: Path) -> None:
+def test_broken_files_are_a_fault_that_names_them(home: Path) -> None:
     pip_conf(home / ".config/pip/pip.conf", "no section\n[[[")
     pip_conf(home / ".config/uv/uv.toml", "= =")
-    assert settings(home).index_url is None
+    with pytest.raises(SettingsError, match=r"/pip/pip\.conf: .* line 1 .*/uv/uv\.toml: .*TOML"):
+        sources(Requirements(), None, [], {"HOME": str(home), "XDG_CONFIG_DIRS": str(home / "etc")})
 
 
 def test_the_nearest_index_wins_and_further_ones_add_up(home: Path) -> None:
@@ -153,7 +159,7 @@ def test_the_nearest_index_wins_and_further_ones_add_up(home: Path) -> None:
     env = sources(own, "https://fn/s", ["https://fn-extra/s"], environ).env
     assert env["UV_DEFAULT_INDEX"] == "https://file/s"
     assert env["UV_INDEX"] == "https://file-extra/s https://fn-extra/s https://op-extra/s"
-    assert env["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    assert env["UV_INDEX_STRATEGY"] == "unsafe-first-match"
 
 
 @pytest.mark.parametrize(
@@ -209,18 +215,44 @@ def test_the_folders_behind_a_local_index(tmp_path: Path) -> None:
 
 
 def test_what_decides_versions_is_said_when_resolving_and_never_when_installing(home: Path) -> None:
-    found = operator_settings(
+    for name in ("a.txt", "c c.txt", "d.txt"):
+        (home / name).write_text("six<2\n")
+    found = sources(
+        Requirements(),
+        None,
+        [],
         alone(home)
         | {
-            "PIP_CONSTRAINT": f"{home}/a.txt https://h.example/b.txt",
-            "UV_CONSTRAINT": f"{home}/c.txt",
+            "PIP_CONSTRAINT": f"{home}/a.txt https://u:s3cret@h.example/b.txt",
+            "UV_CONSTRAINT": f"{home}/c\\ c.txt",
             "UV_OVERRIDE": f"{home}/d.txt",
             "UV_EXCLUDE_NEWER": "2026-01-01",
-        }
+        },
     )
     assert found.deciding == [
-        "--exclude-newer", "2026-01-01", "--constraints", f"{home}/c.txt", "--overrides", f"{home}/d.txt",
-        "--constraints", f"{home}/a.txt", "--constraints", "https://h.example/b.txt",
+        "--exclude-newer", "2026-01-01", "--constraints", f"{home}/c c.txt", "--constraints", f"{home}/a.txt",
+        "--constraints", "https://h.example/b.txt", "--overrides", f"{home}/d.txt",
     ]  # fmt: skip
     assert not {"UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE_NEWER"} & found.env.keys()
-    assert home / "a.txt" in found.files
+    assert found.netrc == "machine h.example login u password s3cret\n"
+    assert {home / "a.txt", home / "c c.txt", home / "d.txt"} <= set(found.files)
+
+
+def test_the_content_of_a_constraint_counts_and_not_its_place(home: Path) -> None:
+    def digest(name: str, text: str) -> str:
+        (home / name).write_text(text)
+        return sources(Requirements(), None, [], alone(home) | {"PIP_CONSTRAINT": str(home / name)}).digest(SALT)
+
+    assert digest("a.txt", "six<2\n") == digest("b.txt", "six<2\n") != digest("a.txt", "six<1\n")
+    (home / "inner.txt").write_text("six<3\n")
+    before = digest("c.txt", "-r inner.txt\n")
+    (home / "inner.txt").write_text("six<4\n")
+    assert digest("c.txt", "-r inner.txt\n") != before
+
+
+def test_public_indexes_are_asked_last(home: Path) -> None:
+    environ = alone(home) | {"PIP_INDEX_URL": "https://own.example/s", "PIP_EXTRA_INDEX_URL": "https://pypi.org/simple"}
+    env = sources(Requirements(), None, [], environ).env
+    assert (env["UV_INDEX"], env["UV_DEFAULT_INDEX"]) == ("https://own.example/s", "https://pypi.org/simple")
+    env = sources(Requirements(), None, [], environ | {"UV_INDEX_STRATEGY": "first-index"}).env
+    assert (env["UV_INDEX"], env["UV_DEFAULT_INDEX"]) == ("https://pypi.org/simple", "https://own.example/s")

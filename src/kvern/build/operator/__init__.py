@@ -1,0 +1,1 @@
+"""What the operator of this machine has set for installing packages: for pip, for uv, for all programs."""
