@@ -33,6 +33,7 @@ from kvern.service.keys import Keys, local_keys
 from kvern.service.links import UPLOAD_MS, Links
 from kvern.service.master_key import MasterKey
 from kvern.service.metrics import Metrics
+from kvern.service.nonces import Nonces
 from kvern.service.observer import Observer
 from kvern.service.oidc import foreign_issuers
 from kvern.service.oidc_http import Http, RealHttp
@@ -124,7 +125,14 @@ class Service:
         foreign = foreign_issuers(self.projects, self.groups, clock, http)
         endpoints = {key: TokenEndpoint(issuer, clock, http) for key, issuer in foreign.items()}
         self.sessions = Sessions(
-            store, clock, self.clients, self.groups, vault, OidcSessions(clock, endpoints), self._access_changed
+            store,
+            clock,
+            self.clients,
+            self.groups,
+            vault,
+            OidcSessions(clock, endpoints),
+            Nonces(keys.links),
+            self._access_changed,
         )
         self.issuer = BuiltinIssuer(self.clients, self.groups, clock, keys.issuer, self.sessions)
         links = Links(keys.links, clock)
@@ -220,6 +228,7 @@ class Service:
         await self.deployments.stop()
         await self._engine.stop()
         await self.calls.stop()
+        await self.sessions.stop()
         await self.history.stop()
         await self.changes.stop()
         if self._tidier is not None:

@@ -15,6 +15,7 @@ made inside a function  | the same; it can make no further one             | als
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from kvern.service.groups import Grant, Groups
 from kvern.service.identity import Principal
 from kvern.service.live_sessions import NONCE_MS, ONESHOT, LiveSessions, is_over, is_unbound, nonce_hash
 from kvern.service.new_sessions import SESSION_MS, NewSessions
+from kvern.service.nonces import Nonces
 from kvern.service.oidc_http import UnreachableIssuerError
 from kvern.service.oidc_sessions import OidcSessions, Proof
 from kvern.service.oidc_tokens import RefusedError
@@ -43,6 +45,9 @@ _ENDED = {
     "ACCESS_LOST": "The session lost its access: its client was removed, or its subject may do nothing here any more",
 }
 _OVER = "The session has ended"
+
+_SETTLE_SECONDS = 0.25
+"""After which a session that nobody has bound is written: the official SDK binds it in its next request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Sessions:
 
     Args:
         foreign: gets tokens for the subjects of foreign issuers.
+        nonces: sign what waits to be bound and is not written yet.
         changed: told when what a session may do is not what it was.
     """
 
@@ -77,9 +83,14 @@ class Sessions:
         groups: Groups,
         vault: Vault,
         foreign: OidcSessions,
+        nonces: Nonces,
         changed: Callable[[], None],
     ) -> None:
         self._store = store
+        self._nonces = nonces
+        self._unwritten: dict[int, SessionRecord] = {}
+        """Sessions that wait to be bound and have no row: their nonces carry them."""
+        self._settling: asyncio.TimerHandle | None = None
         self._clock = clock
         self._groups = groups
         self._vault = vault
@@ -115,11 +126,27 @@ class Sessions:
                 self._live.hold(record)
 
     async def look_for_nonce(self, nonce: str) -> None:
-        """Read the session that waits for a nonce, when it is not held here: another server may have made it."""
-        if self._store.shared and not self._live.awaits(nonce):
+        """Take in the session that waits for a nonce, when it is not held here: another server made it, or an earlier
+        run of this one.
+        """
+        if self._live.awaits(nonce):
+            return
+        if self._store.shared:
             record = await self._store.read(lambda connection: sessions.by_nonce(connection, nonce_hash(nonce)))
             if record is not None:
                 self._live.hold(record)
+            return
+        record = self._nonces.read(nonce)
+        if record is None or record.id in self._live or is_unbound(record, self._clock.now()):
+            return
+        if await self._store.read(lambda connection: sessions.status(connection, record.id)) is not None:
+            return  # it was bound, or has ended
+        grant = self._grant(record)
+        if record.id not in self._live and grant is not None:  # nothing has changed meanwhile
+            record.capabilities = record.capabilities or grant.capabilities
+            record.nonce_hash = nonce_hash(nonce)
+            self._live.hold(record)
+            self._write_later(record)
 
     async def create(self, principal: Principal, wanted: wire.SessionWrite) -> wire.CreatedSession:
         """A session that waits to be bound by its nonce.
@@ -132,16 +159,14 @@ class Sessions:
             record, proof = await self._new.of_client(principal, Credentials(wanted.client_id, wanted.client_secret))
         else:
             record, proof = await self._new.of_caller(principal, oneshot=bool(wanted.oneshot_token_exchange))
-        nonce = secrets.token_urlsafe(24)
-        record.nonce_hash = nonce_hash(nonce)
-        try:
-            if proof is None:
-                await self._store.write(sessions.OPEN, sessions.values(record))
-            else:
-                await self._store.transact(lambda connection: sessions.add(connection, self._sealed(record, proof)))
-        except BaseException:
-            self._foreign.drop(record.id)
-            raise
+        if proof is None and not self._store.shared and self._foreign.token(record.id) is None:
+            nonce = self._nonces.sign(record)
+            record.nonce_hash = nonce_hash(nonce)
+            self._write_later(record)
+        else:
+            nonce = secrets.token_urlsafe(24)
+            record.nonce_hash = nonce_hash(nonce)
+            await self._write_now(record, proof)
         self._live.hold(record)
         if principal.call_id is not None:
             self._live.note_maker(record, principal.call_id)
@@ -152,6 +177,41 @@ class Sessions:
             nonce=nonce,
             client_id=record.client_id,
         )
+
+    async def _write_now(self, record: SessionRecord, proof: Proof | None) -> None:
+        """Write a session that others than this run of the service have to know."""
+        try:
+            if proof is None:
+                await self._store.write(sessions.OPEN, sessions.values(record))
+            else:
+                await self._store.transact(lambda connection: sessions.add(connection, self._sealed(record, proof)))
+        except BaseException:
+            self._foreign.drop(record.id)
+            raise
+
+    def _write_later(self, record: SessionRecord) -> None:
+        self._unwritten[record.id] = record
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().call_later(_SETTLE_SECONDS, self._settle_soon)
+
+    def _settle_soon(self) -> None:
+        self._settling = None
+        if self._unwritten:
+            _ = self._settled()
+
+    def _settled(self) -> Awaitable[None]:
+        """Write all that wait to be bound; who reads the table next finds them there (started, to be awaited)."""
+        rows = [(sessions.OPEN, sessions.values(record)) for record in self._unwritten.values()]
+        self._unwritten.clear()
+        return self._store.write_rows(rows)
+
+    async def stop(self) -> None:
+        """Write what is not written yet."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        if self._unwritten:
+            await self._settled()
 
     def _sealed(self, record: SessionRecord, proof: Proof) -> SessionRecord:
         # Within the transaction: one that changes the master key comes wholly before it or after it.
@@ -165,6 +225,8 @@ class Sessions:
             InvalidError: the nonce is unknown, used, or older than a minute.
         """
         record = self._live.bind(project, nonce)
+        if self._unwritten.pop(record.id, None) is not None:
+            return Binding(record, [(sessions.OPEN, sessions.values(record))])
         if not self._store.shared:
             return Binding(record, [_status_row(record)])
 
@@ -308,6 +370,8 @@ class Sessions:
         )
         record.status, record.nonce_hash = status, None
         self._foreign.drop(session_id)
+        if self._unwritten.pop(session_id, None) is not None:
+            return [(sessions.OPEN, sessions.values(record))]
         rows = [_status_row(record)]
         if record.vault is not None:
             record.vault = record.vault_key = None
@@ -339,6 +403,8 @@ class Sessions:
         return [self._shown(record) for record in await self._several(project, ids)]
 
     async def _several(self, project: str, ids: list[int]) -> list[SessionRecord]:
+        if self._unwritten:
+            await self._settled()
         found = await self._store.read(lambda connection: sessions.several(connection, project, ids))
         missing = [{"id": wanted} for wanted in ids if wanted not in found]
         if missing:
@@ -354,6 +420,8 @@ class Sessions:
         def work(connection: Connection) -> list[SessionRecord]:
             return sessions.page(connection, project, status, limit + 1, after, now=now, nonces=now - NONCE_MS)
 
+        if self._unwritten:
+            await self._settled()
         rows = await self._store.read(work)
         more = rows[limit - 1].id if len(rows) > limit else None
         return [self._shown(record) for record in rows[:limit]], more

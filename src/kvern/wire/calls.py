@@ -38,7 +38,7 @@ class CallWrite(Body):
     """The body of a call. `data` stays raw: it is parsed once, in the worker (contract 4.2)."""
 
     data: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
-    nonce: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    nonce: Annotated[str, Meta(min_length=1, max_length=32_768)] | None = None
 
 
 class CallError(Body, omit_defaults=False):

@@ -33,7 +33,7 @@ class ScheduleWrite(Body):
     function_external_id: ExternalId | None = None
     description: Description | None = None
     data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
-    nonce: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    nonce: Annotated[str, Meta(min_length=1, max_length=32_768)] | None = None
     time_zone: TimeZone | None = None
     missed: Missed | None = None
     missed_window: Seconds | None = None

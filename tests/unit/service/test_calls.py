@@ -318,7 +318,7 @@ async def test_a_call_whose_session_cannot_be_kept_does_not_stay_running(p: Plan
     assert p.service.sessions.count() == {}
 
 
-async def test_the_nonce_of_a_call_that_cannot_be_kept_is_used_up(p: Plant) -> None:
+async def test_the_nonce_of_a_call_that_cannot_be_kept_can_be_used_again(p: Plant) -> None:
     function = await p.function()
     nonce = (await p.service.sessions.create(p.who, SessionWrite(token_exchange=True))).nonce
     p.store.refuses = calls.ACCEPT
@@ -326,6 +326,7 @@ async def test_the_nonce_of_a_call_that_cannot_be_kept_is_used_up(p: Plant) -> N
         await p.call(function, nonce=nonce)
     p.store.refuses = None
     assert p.service.sessions.count() == {}
+    await p.call(function, nonce=nonce)
     with pytest.raises(InvalidError, match="Failed to bind session"):
         await p.call(function, nonce=nonce)
 

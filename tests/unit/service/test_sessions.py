@@ -77,10 +77,49 @@ async def test_a_nonce_that_was_bound_stays_used_after_a_crash(p: Plant) -> None
 async def test_a_nonce_that_was_not_bound_is_good_after_a_crash(p: Plant) -> None:
     made = await create(p)
     await p.crash()
+    await p.service.sessions.look_for_nonce(made.nonce)
     kept = p.service.sessions.bind(PROJECT, made.nonce)
     record = kept.session
     await p.store.write_rows(kept.rows, kept.check)
-    assert record.id == made.id
+    assert (record.id, record.type, record.client_id) == (made.id, made.type, made.client_id)
+    assert acting(p, made.id) is not None
+    await p.service.sessions.look_for_nonce(made.nonce)
+    with pytest.raises(InvalidError):
+        p.service.sessions.bind(PROJECT, made.nonce)
+
+
+async def test_a_nonce_that_was_not_bound_is_not_good_after_a_crash_when_it_was_revoked_or_its_client_is_gone(
+    p: Plant,
+) -> None:
+    revoked = await create(p)
+    who, credentials = await client(p, "functionsAcl:READ", "sessionsAcl:CREATE")
+    orphan = await create(
+        p, wire.SessionWrite(client_id=credentials.client_id, client_secret=credentials.client_secret)
+    )
+    await p.service.sessions.revoke(p.who, [revoked.id])
+    await p.service.clients.remove(p.who, ClientIds(items=[who.subject]))
+    await p.crash()
+    for made in (revoked, orphan):
+        await p.service.sessions.look_for_nonce(made.nonce)
+        with pytest.raises(InvalidError):
+            p.service.sessions.bind(PROJECT, made.nonce)
+
+
+async def test_a_nonce_that_was_changed_is_unknown(p: Plant) -> None:
+    made = await create(p)
+    await p.crash()
+    for nonce in (
+        made.nonce[:-2] + "AA",
+        "A" + made.nonce[1:],
+        made.nonce[:20],
+        made.nonce + "A",
+        "ä",
+        "=",
+        "A" * 40_000,
+    ):
+        await p.service.sessions.look_for_nonce(nonce)
+        with pytest.raises(InvalidError):
+            p.service.sessions.bind(PROJECT, nonce)
 
 
 async def test_a_nonce_is_good_for_a_minute(p: Plant) -> None:
@@ -133,10 +172,12 @@ async def test_a_nonce_is_nowhere_in_the_store(p: Plant) -> None:
     assert made.nonce not in repr(await p.store.read(sessions.alive))
 
 
-async def test_a_session_that_cannot_be_kept_is_not_there(p: Plant) -> None:
+async def test_a_session_that_cannot_be_kept_is_told_when_it_is_bound(p: Plant) -> None:
     p.store.refusing = True
+    made = await create(p)
+    kept = p.service.sessions.bind(PROJECT, made.nonce)
     with pytest.raises(StoreFault):
-        await create(p)
+        await p.store.write_rows(kept.rows, kept.check)
 
 
 # What a session may do
@@ -347,6 +388,7 @@ async def test_what_is_old_and_not_in_use_is_forgotten(p: Plant) -> None:
     schedule = await p.schedule(function, "0 0 1 1 *")
     unbound, ended, active = (await create(p)).id, await bound(p), await bound(p)
     await p.service.sessions.end(ended, "EXPIRED")
+    assert unbound in {session.id for session in await listed(p)}
     await p.clock.advance(3 * day)
     fresh = (await create(p)).id
     await p.service._forget(p.clock.now())
