@@ -111,6 +111,7 @@ class Attempting:
         if call.lost:
             raise FencedError("this server was cut off before the call began")
         call.begun = True
+        call.mark_running()
 
     def _access(self, call: LiveCall) -> Access:
         """What the handler's `client` acts with: exactly the rights of the call's session."""

@@ -210,9 +210,14 @@ class Calls:
         else:
             call = await self._keyed(principal, function, data, nonce, Key(key, sha256(data).hexdigest()))
             await call.wait_for_end(seconds)
-        if seconds and not call.ended.done():
-            note_duration(function, seconds)
+        if seconds:
+            self._note_slow(call)
         return call
+
+    def _note_slow(self, call: LiveCall) -> None:
+        """The answer goes out; a call that still runs tells how long its function takes at least."""
+        if not call.ended.done() and call.running_since is not None:
+            note_duration(call.function, asyncio.get_running_loop().time() - call.running_since)
 
     async def _keyed(
         self, principal: Principal, function: LiveFunction, data: bytes, nonce: str | None, key: Key
@@ -309,8 +314,8 @@ class Calls:
             raise ConflictError(f"Expected a call that has ended, and call {call_id} has not")
         seconds = self.grace(function) if wait is None else wait
         call = await self._new(principal, function, past.data, None, rerun_of=call_id, wait=seconds)
-        if seconds and not call.ended.done():
-            note_duration(function, seconds)
+        if seconds:
+            self._note_slow(call)
         return call
 
     async def redrive(self, principal: Principal, function_id: int, ids: list[int]) -> list[LiveCall]:
@@ -434,10 +439,6 @@ class Calls:
         grace = self._settings.call_grace_ms / 1000
         timings = function.timings
         return 0.0 if timings and sorted(timings)[len(timings) // 2] >= grace else grace
-
-    def note_duration(self, function: LiveFunction, seconds: float) -> None:
-        """Remember that a call of `function` takes this long, or longer."""
-        note_duration(function, seconds)
 
     async def _stop_calls(self, functions: list[LiveFunction]) -> None:
         await self._running.cancel_all({function.record.id for function in functions})

@@ -113,7 +113,7 @@ class Ends:
         if call.lost:
             return
         if outcome.verdict is not Verdict.INTERRUPTED:
-            note_duration(call.function, (end.moment - record.start_time) / 1000)
+            note_duration(call.function, outcome.run_seconds)
         note_end(record, outcome, end.moment, call.attempt)
         record.next_attempt_time = call.later_attempt_time
         self._observer.ended(call, record.status, outcome)
@@ -140,6 +140,6 @@ class Ends:
 
 
 def note_duration(function: LiveFunction, seconds: float) -> None:
-    """Remember that a call of `function` takes this long, or longer."""
+    """Remember for how long a call of `function` ran, or has run so far; what it waited for a worker does not count."""
     function.timings.append(seconds)
     del function.timings[:-_TIMINGS]

@@ -62,6 +62,7 @@ class LiveCall:
         "record",
         "redrive",
         "response",
+        "running_since",
         "server",
         "session_id",
         "task",
@@ -86,6 +87,8 @@ class LiveCall:
         self.key = key
         self.redrive = redrive
         self.begun = False
+        self.running_since: float | None = None
+        """When its attempt began, by the loop's clock; None while it waits for a worker."""
         self.attempt = record.attempt or 1
         self.attempt_time = record.next_attempt_time or record.start_time
         self.attempt_line = 0
@@ -125,11 +128,17 @@ class LiveCall:
     def mark_accepted(self) -> None:
         """It is kept for good."""
         self.accepted.set_result(None)
+        if self.begun:
+            self.mark_running()
         if self._held is not None and not self._held.done():
             if self._patience > 0:
                 self._timer = self._held.get_loop().call_later(self._patience, self._release)
             else:
                 self._release()
+
+    def mark_running(self) -> None:
+        """An attempt begins: it has a worker."""
+        self.running_since = asyncio.get_running_loop().time()
 
     def mark_refused(self, error: BaseException) -> None:
         """It is not kept, and did not run."""
@@ -187,6 +196,7 @@ class LiveCall:
     def put_off(self, due: int) -> None:
         """The attempt has failed, and there is another one at `due` (ms since the epoch)."""
         self.begun = False
+        self.running_since = None
         self.attempt += 1
         self.attempt_time = self.record.next_attempt_time = due
         self.attempt_line = len(self.log)
