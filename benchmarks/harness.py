@@ -162,13 +162,13 @@ class Run:
     Args:
         took: seconds of each call that ended well.
         rate: such calls per second.
-        refused, running: calls that were answered with 429, or with no end yet.
+        refused, asked: calls that were answered with 429, and those that had to be asked for again.
     """
 
     took: list[float]
     rate: float
     refused: int = 0
-    running: int = 0
+    asked: int = 0
 
 
 class Driver:
@@ -200,7 +200,7 @@ class Driver:
             raise RuntimeError(f"{Path(self._process.args[1]).name} failed: {self._said.read().strip()[-800:]}")  # pyright: ignore
         told = json.loads(line)
         rate = len(told["took"]) / told["whole"]
-        return Run(told["took"], rate, told.get("refused", 0), told.get("running", 0))
+        return Run(told["took"], rate, told.get("refused", 0), told.get("asked", 0))
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):

@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 PARTS = {
     "disk": "what the disk does, so that ratios can be read",
     "warm": "warm calls: closed and open loops, 200 kB, beside the floor and peers",
+    "overload": "goodput at 1 to 256 connections",
     "logs": "a call that prints 10,000 lines",
     "cold": "first calls: with and without a zygote",
     "deploy": "deploys: cold, known lock, code only",

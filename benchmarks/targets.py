@@ -29,8 +29,10 @@ class Target:
 
 
 TARGETS = {
-    "warm-1": Target("warm", "warm call, concurrency 1: p50 to floor", "ms", 2),
-    "warm-16": Target("warm", "warm calls, concurrency 16: calls/s to floor", "/s", 0.6, at_most=False),
+    "sdk-1": Target("warm", "as the official SDK, concurrency 1: calls/s to floor", "/s", 0.5, at_most=False),
+    "sdk-16": Target("warm", "as the official SDK, concurrency 16: calls/s to floor", "/s", 0.4, at_most=False),
+    "warm-1": Target("warm", "no nonce, concurrency 1: p50 to floor", "ms", 1.3),
+    "warm-16": Target("warm", "no nonce, concurrency 16: calls/s to floor", "/s", 0.5, at_most=False),
     "functions-framework": Target("warm", "concurrency 16: calls/s to functions-framework", "/s", 1, at_most=False),
     "celery": Target("warm", "concurrency 16: calls/s to Celery + Redis", "/s", 4, at_most=False),
     "cold-sdk": Target("cold", "first call, cognite-sdk: p50 to its import", "ms", 1 / 40),

@@ -46,15 +46,22 @@ def main(book: Book) -> None:
         def kvern(concurrency: int, size: int = 1) -> Run:
             return load.run(url=url, token=api.token, concurrency=concurrency, size=size, seconds=SECONDS)
 
+        def as_sdk(concurrency: int) -> Run:
+            order = {"url": url, "token": api.token, "concurrency": concurrency, "seconds": SECONDS, "bears": True}
+            return load.run(**order, **api.as_sdk)
+
         book.begin("warm", "Warm echo calls, closed loop")
         book.head()
         rates: dict[str, float] = {}
         for concurrency in CONCURRENCIES:
-            low, ours = _in_turn(lambda c=concurrency: floor(c), lambda c=concurrency: kvern(c))
+            low, ours, sdks = _in_turn(
+                lambda c=concurrency: floor(c), lambda c=concurrency: kvern(c), lambda c=concurrency: as_sdk(c)
+            )
             words = f"concurrency {concurrency}"
             base = book.runs(f"floor, {words}", low)
-            row = book.runs(f"Kvern, {words}", ours, base)
-            _meet(book, concurrency, base, row)
+            row = book.runs(f"Kvern, no nonce, {words}", ours, base)
+            sdk = book.runs(f"Kvern, as the official SDK, {words}", sdks, base)
+            _meet(book, concurrency, base, row, sdk)
             rates[words] = base.rate or 0.0
         low, ours = _in_turn(lambda: floor(1, LARGE), lambda: kvern(1, LARGE))
         base = book.runs("floor, 200 kB of data, concurrency 1", low)
@@ -76,7 +83,9 @@ def _in_turn(*each: Callable[[], Run]) -> list[list[Run]]:
     return runs
 
 
-def _meet(book: Book, concurrency: int, base: Row, row: Row) -> None:
+def _meet(book: Book, concurrency: int, base: Row, row: Row, sdk: Row) -> None:
+    if concurrency in (1, 16):
+        book.meet(f"sdk-{concurrency}", sdk.rate or 0.0, base.rate, sdk.rate_ratio)
     if concurrency == 1:
         book.meet("warm-1", row.quantiles["p50"] * 1e3, base.quantiles["p50"] * 1e3, row.ratio)
     if concurrency == 16:
