@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import zlib
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -15,6 +16,11 @@ _PATH = re.compile(r"^(?P<text>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?$",
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
 _SECRET = frozenset({"secrets", "nonce", "clientSecret", "indexUrl", "extraIndexUrls", "envVars", "data"})
 """Fields whose values never stand in an error."""
+
+_ANYTHING = frozenset({"data", "secrets"})
+"""Fields that are kept as bytes."""
+
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 _SHOWN = 60
 _MEMBERS_MOST = 16
@@ -94,15 +100,56 @@ def decode(request: Request, raw: bytes, decoder: msgspec.json.Decoder[Any]) -> 
     try:
         if not raw.isascii():
             raw.decode()  # the decoder does not look at the letters of what it keeps as it came, such as `data`
-        return decoder.decode(raw)
+        body = decoder.decode(raw)
+        if b"\\u0000" in raw:
+            _check_text(msgspec.json.decode(raw))
+        return body
     except msgspec.ValidationError as error:
         raise InvalidError(_explained(str(error), raw)) from error
     except UnicodeDecodeError as error:
         raise InvalidError(f"Expected a body of JSON, in UTF-8: byte {error.start} is not") from error
     except msgspec.DecodeError as error:
-        raise InvalidError(f"Expected a body of JSON: {error}") from error
+        raise InvalidError(f"Expected a body of JSON: {_half_pair(raw) or _mark(raw) or error}") from error
     except RecursionError as error:
         raise InvalidError("Expected a body of JSON that is not nested so deeply") from error
+
+
+def _half_pair(raw: bytes) -> str | None:
+    """What is wrong where a text has an escape for half of a surrogate pair, which is no letter (RFC 8259 8.2)."""
+    half: tuple[int, bytes] | None = None
+    for escape in _ESCAPE.finditer(raw):
+        code = int(escape[1], 16) if escape[1] else 0
+        if half is not None:
+            if escape.start() == half[0] + 6 and 0xDC00 <= code < 0xE000:
+                half = None
+                continue
+            break
+        if 0xDC00 <= code < 0xE000:
+            half = (escape.start(), escape[0])
+            break
+        if 0xD800 <= code < 0xDC00:
+            half = (escape.start(), escape[0])
+    if half is None:
+        return None
+    return f"{half[1].decode()} at byte {half[0]} is half of a surrogate pair, and no letter by itself"
+
+
+def _mark(raw: bytes) -> str | None:
+    return "it begins with a byte order mark, which JSON does not have" if raw.startswith(codecs.BOM_UTF8) else None
+
+
+def _check_text(value: Any, place: str = "") -> None:
+    """Raises `InvalidError` for a NUL character, which no text of a database can hold; `data` and secrets are none."""
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidError(f"Expected text without NUL characters at `{place.lstrip('.') or 'body'}`")
+    if isinstance(value, dict):
+        for key, one in cast("dict[str, Any]", value).items():
+            if key not in _ANYTHING:
+                _check_text(key, f"{place}.<a key>")
+                _check_text(one, f"{place}.{key}")
+    elif isinstance(value, list):
+        for index, one in enumerate(cast("list[Any]", value)):
+            _check_text(one, f"{place}[{index}]")
 
 
 def _explained(message: str, raw: bytes) -> str:

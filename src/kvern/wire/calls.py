@@ -18,6 +18,7 @@ from kvern.wire.base import (
     TimeRange,
     first_twice,
 )
+from kvern.wire.data import check_data
 
 Status: TypeAlias = Literal["Running", "Completed", "Failed", "Timeout"]
 Verdict: TypeAlias = Literal[
@@ -39,6 +40,9 @@ class CallWrite(Body):
 
     data: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     nonce: Annotated[str, Meta(min_length=1, max_length=32_768)] | None = None
+
+    def __post_init__(self) -> None:
+        check_data(self.data)
 
 
 class CallError(Body, omit_defaults=False):

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from kvern.wire.base import LIST_DEFAULT, Body, ById, ExternalId, Id, ListLimit, Milliseconds, Text, TimeRange
+from kvern.wire.data import check_data
 from kvern.wire.functions import Description, Name
 
 TimeZone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -40,6 +41,7 @@ class ScheduleWrite(Body):
     overlap: Overlap | None = None
 
     def __post_init__(self) -> None:
+        check_data(self.data)
         if (self.function_id is None) == (self.function_external_id is None):
             raise ValueError("Expected exactly one of `functionId` and `functionExternalId`")
         if self.nonce is not None and self.function_external_id is not None:
