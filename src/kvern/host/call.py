@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """Why a call ended. The contract's status follows from it (wire.md 11.4)."""
+    """Why a call ended. The contract's status follows from it (contract 11.4)."""
 
     RETURNED = "returned"
     RAISED = "raised"

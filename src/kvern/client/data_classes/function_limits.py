@@ -1,4 +1,4 @@
-"""What functions may use, and whether there are any at all (contract 3.9, 3.10)."""
+"""What functions may use, and whether there are any at all (contract 3.8, 3.9)."""
 
 from __future__ import annotations
 
