@@ -6,10 +6,11 @@ It listens at each address for the server, which cannot do that inside of a box.
 import importlib.util
 import os
 import sys
+from types import ModuleType
 
 
-def start() -> None:
-    """Load this folder as the package `_kvern_runner` and run its zygote until the server goes."""
+def load(name: str) -> ModuleType:
+    """Load this folder as the package `_kvern_runner`, and of it the module `name`."""
     folder = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib would double the imports
     spec = importlib.util.spec_from_file_location(
         "_kvern_runner",
@@ -21,9 +22,13 @@ def start() -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules["_kvern_runner"] = package
     spec.loader.exec_module(package)
-    zygote = importlib.import_module("_kvern_runner.zygote")
+    return importlib.import_module(f"_kvern_runner.{name}")
+
+
+if __name__ == "__main__":
+    zygote = load("zygote")
     zygote.serve(int(sys.argv[1]), list(zip(sys.argv[2::2], map(int, sys.argv[3::2]), strict=True)))
-
-
-if __name__ == "__main__":  # a child made by multiprocessing's "spawn" imports this file again
-    start()
+elif "_kvern_runner" not in sys.modules and os.environ.get("KVERN_CODE"):
+    # A child that a handler made by multiprocessing's "spawn" or "forkserver" runs this file as its main module: it
+    # then finds the bundle's modules as the worker does.
+    load("source").follow(os.environ["KVERN_CODE"], {})

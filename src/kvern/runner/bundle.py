@@ -14,7 +14,7 @@ import marshal
 import os
 from collections.abc import Iterator
 
-from .source import HandlerSource
+from .source import compile_entry
 
 FILES_MOST = 2000
 """Modules of the bundle that are read."""
@@ -54,27 +54,33 @@ class _Surveyor:
 
     def survey(self, entry: str) -> Survey:
         path = os.path.join(self._code, entry)  # noqa: PTH118
-        self._read(path, HandlerSource("handler", path))
+        self._read(path, is_entry=True)
         while self._next and len(self._seen) < FILES_MOST:
             path = self._next.pop(0)
-            self._read(path, importlib.machinery.SourceFileLoader("module", path))
+            self._read(path)
         return Survey(list(self._modules), self._codes)
 
-    def _read(self, path: str, loader: importlib.machinery.SourceFileLoader) -> None:
+    def _read(self, path: str, *, is_entry: bool = False) -> None:
         self._seen.add(path)
         try:
             if os.path.getsize(path) > SIZE_MOST:  # noqa: PTH202
                 return
-            source = loader.get_data(path)
+            with open(path, "rb") as file:  # noqa: PTH123
+                source = file.read()
             tree = ast.parse(source, path)
-            made = None if isinstance(loader, HandlerSource) else built(path)
-            self._codes[path] = made or marshal.dumps(loader.source_to_code(source, path))
+            if is_entry:
+                self._codes[path] = marshal.dumps(compile_entry(source, path))
+            else:
+                self._codes[path] = built(path) or marshal.dumps(compile(source, path, "exec", dont_inherit=True))
         except Exception:  # the worker, which does the same, tells of it
             return
         package = os.path.relpath(os.path.dirname(path), self._code).split(os.sep)  # noqa: PTH120, PTH206
-        for name in imported(tree, [part for part in package if part != "."]):
+        package = [part for part in package if part != "."]
+        for count in range(1, len(package) + 1):  # which Python imports first
+            self._found(".".join(package[:count]))
+        for name in imported(tree, package):
             self._found(name)
-        if isinstance(loader, HandlerSource) and takes_client(tree):
+        if is_entry and takes_client(tree):
             for name in SDK:
                 self._found(name)
 

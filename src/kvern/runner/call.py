@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Awaitable
 from typing import Any, cast
 
@@ -80,12 +81,47 @@ def complete(result: Awaitable[Any], deadline: Deadline | None = None) -> Any:
             task.set_name(MAIN)
         return await result
 
+    loop = event_loop()
     try:
-        return asyncio.run(wait())
+        return loop.run_until_complete(wait())
     except asyncio.CancelledError:
         if deadline is not None and deadline.passed:
             raise deadline.error() from None
         raise
+    finally:
+        if not loop.is_closed():
+            end_tasks(loop)
+
+
+def event_loop() -> Any:
+    """The worker's event loop, one for all its calls, so that a client which one call opened serves the next.
+
+    It is the one that the handler's module made, when it did.
+    """
+    import asyncio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            loop = asyncio.get_event_loop()
+        except RuntimeError:  # there is none
+            loop = None
+    if loop is None or loop.is_closed():
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+    return loop
+
+
+def end_tasks(loop: Any) -> None:
+    """Cancel what the call left under way on the loop, as `asyncio.run` does."""
+    import asyncio
+
+    tasks = asyncio.all_tasks(loop)
+    if not tasks:
+        return
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
 
 def response(result: object, limit: int) -> Answer:

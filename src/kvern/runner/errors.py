@@ -8,6 +8,7 @@ from types import TracebackType
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 - as it stands in code objects
 _ASYNCIO = os.path.dirname(traceback.__file__) + os.sep + "asyncio" + os.sep  # noqa: PTH120
+_IMPORTLIB = os.path.dirname(traceback.__file__) + os.sep + "importlib" + os.sep  # noqa: PTH120
 
 MESSAGE_LIMIT = 2_000
 TRACE_LIMIT = 60_000
@@ -40,7 +41,7 @@ def user_frames(trace: TracebackType | None) -> TracebackType | None:
     """`trace` without the frames of runner, import machinery and event loop that lead to the handler."""
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if not (name.startswith((_OWN, _ASYNCIO, "<frozen importlib"))):
+        if not (name.startswith((_OWN, _ASYNCIO, _IMPORTLIB, "<frozen importlib"))):
             return trace
         trace = trace.tb_next
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import os
 import sys
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import describe
-from .source import HandlerSource
+from .source import CODE, ENTRY, module_name
 
 ARGUMENTS = ("client", "data", "secrets", "function_call_info")
 """What `handle` may take, by keyword (contract 11.3)."""
@@ -54,7 +53,12 @@ def load(code: str, entry: str, function_id: int, secrets: str) -> Handler:
             if b"async" in source.read():
                 importlib.import_module("asyncio")  # before the function's folder is searched, which may hold one
         sys.path.insert(0, code)
-        module = _import(path, entry)
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if folder != code:  # for modules beside the handler, as `python src/handler.py` finds them; after all others
+            sys.path.append(folder)
+        sys.argv = [path]
+        os.environ[CODE], os.environ[ENTRY] = code, entry
+        module = importlib.import_module(module_name(code, entry))
         handle: Any = getattr(module, "handle", None)
         if handle is None:
             raise NotLoaded(
@@ -70,19 +74,6 @@ def load(code: str, entry: str, function_id: int, secrets: str) -> Handler:
     except BaseException as error:
         raise NotLoaded(*describe(error)) from None
     return Handler(handle, takes, function_id, secrets)
-
-
-def _import(path: str, entry: str) -> Any:
-    name = entry.removesuffix(".py").replace("/", ".")
-    if name.partition(".")[0] in sys.stdlib_module_names or not all(map(str.isidentifier, name.split("."))):
-        name = "kvern_handler"  # under its own name it would hide a module of the standard library, or be none
-    spec = importlib.util.spec_from_file_location(name, path, loader=HandlerSource(name, path))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def arguments_of(handle: Callable[..., Any]) -> frozenset[str]:

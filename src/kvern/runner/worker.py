@@ -8,12 +8,12 @@ import resource
 import signal
 import socket
 import sys
-import threading
 import time
 from typing import Any, NoReturn
 
 from . import call, frames
 from .handler import Handler, NotLoaded, load
+from .leftovers import Leftovers
 from .output import Output
 from .preload import reseed
 from .process import be_subreaper, die_with_parent, keep_to_itself, lower
@@ -58,6 +58,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
     control.sendall(frames.encode(frames.LOADED, 0, {"takes": sorted(handler.takes), **used()}))
     home = os.getcwd()  # noqa: PTH109
     environ, held = dict(os.environ), variables()
+    leftovers = Leftovers()
     while True:
         frame = frames.receive(control)
         if frame is None or frame.kind != frames.CALL:
@@ -66,7 +67,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
         if os.getpid() != own:  # `handle` forked and returned in the child as well
             os._exit(0)
         output.restore()
-        spent = leftovers()
+        spent = leftovers.look()
         if spent:
             meta["spent"] = spent
         meta.update(used())
@@ -89,27 +90,6 @@ def used() -> dict[str, float]:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
     return {"cpu": round(seconds, 6), "peak": max(own.ru_maxrss, children.ru_maxrss) * 1024}
-
-
-def leftovers() -> str:
-    """What the call left running in or below this process, in words; empty when nothing."""
-    while True:
-        try:
-            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is None:
-                return "the call left child processes behind"
-        except ChildProcessError:
-            break
-    if threading.active_count() > 1:
-        stacks = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - public in all but name
-        for thread in threading.enumerate():
-            if thread.daemon or thread is threading.main_thread():
-                continue
-            frame = stacks.get(thread.ident or 0)
-            # A thread pool's idle thread waits in its `_worker`; the official SDK keeps such a pool.
-            idle = frame is not None and frame.f_code.co_name == "_worker" and "concurrent" in frame.f_code.co_filename
-            if not idle:
-                return f"the call left the thread {thread.name!r} running"
-    return ""
 
 
 def variables() -> dict[Any, Any]:

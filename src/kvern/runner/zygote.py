@@ -145,7 +145,7 @@ def prepare(control: socket.socket, plan: Plan) -> bytes:
     os.environ.update(plan.env)
     time.tzset()
     made = preload.survey(plan.code, plan.handler)
-    source.keep(plan.code, made.codes)
+    source.follow(plan.code, made.codes)
     if "*" in plan.left:
         return b""
     home = os.getcwd()  # noqa: PTH109

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 
-from kvern.runner.handler import ARGUMENTS, Handler, HandlerSource, NotLoaded, arguments_of, load
+from kvern.runner import source as source_module
+from kvern.runner.handler import ARGUMENTS, Handler, NotLoaded, arguments_of, load
 
 
 @pytest.fixture(autouse=True)
-def clean_imports() -> Iterator[None]:
-    path, modules = list(sys.path), set(sys.modules)
+def clean_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    modules = set(sys.modules)
+    for name in ("path", "path_hooks", "meta_path", "argv"):
+        monkeypatch.setattr(sys, name, list(getattr(sys, name)))
+    monkeypatch.setenv(source_module.CODE, "")
+    monkeypatch.setenv(source_module.ENTRY, "")
     yield
-    sys.path[:] = path
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 
@@ -26,6 +30,7 @@ def loaded(tmp_path: Path) -> Callable[..., Handler]:
         path = tmp_path / entry
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
+        source_module.follow(str(tmp_path), {})
         return load(str(tmp_path), entry, 1, "{}")
 
     return make
@@ -74,7 +79,8 @@ def handle(client: Missing[int], data: "already" = 1, *args: A.b, secrets: lambd
     def handle(x: int): ...
     return handle
 """)
-    code = HandlerSource("handler", str(tmp_path / "handler.py")).get_code("handler")
+    path = tmp_path / "handler.py"
+    code = source_module.compile_entry(path.read_bytes(), str(path))
     space: dict[str, Any] = {}
     exec(code, space)
     assert space["handle"].__annotations__ == {
@@ -115,9 +121,10 @@ def test_source_may_declare_its_encoding(tmp_path: Path) -> None:
     [
         ("handler.py", "handler"),
         ("deep/er/handler.py", "deep.er.handler"),
-        ("json.py", "kvern_handler"),
-        ("asyncio/handler.py", "kvern_handler"),
-        ("my-function/handler.py", "kvern_handler"),
+        ("json.py", "kvern_json"),
+        ("asyncio/handler.py", "kvern_asyncio.handler"),
+        ("my-function/handler.py", "my-function.handler"),
+        ("my.function/v1.2.py", "kvern_my/function.v1/2"),
     ],
 )
 def test_the_module_has_the_name_of_its_file_unless_that_hides_another(
