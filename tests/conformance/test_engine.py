@@ -309,7 +309,7 @@ async def test_modules_of_the_bundle_are_imported_from_its_root(bench: Bench) ->
         "test/handler.py",
         {"shared/__init__.py": "", "shared/tools.py": "N = 1", "top.py": "N = 2"},
     )
-    assert (await bench.call(function)).value == [1, 2, "test.handler", "test/handler.py"[-14:]]
+    assert (await bench.call(function)).value == [1, 2, "kvern_test.handler", "test/handler.py"[-14:]]
 
 
 async def test_no_file_of_the_bundle_can_take_the_runners_place(bench: Bench) -> None:
