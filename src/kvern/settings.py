@@ -35,6 +35,11 @@ class Settings:
     Args:
         host: address to listen on.
         port: TCP port to listen on; 0 takes a free one.
+        max_connections: connections that clients may have at a time; fewer where the machine lets a process have fewer
+            files open.
+        head_seconds: within which a client must have sent the whole head of a request, in seconds.
+        body_seconds: within which more of a body must come, in seconds.
+        answer_seconds: within which a client must take more of an answer, in seconds.
         data_dir: folder that holds everything the service keeps; made when it is not there.
         database: `postgresql://user@host/name`, with a password in the variable or the file only. Default: SQLite, in
             the data folder.
@@ -101,6 +106,10 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    max_connections: int = 2000
+    head_seconds: float = 15
+    body_seconds: float = 30
+    answer_seconds: float = 60
     data_dir: Path = Path(".kvern")
     database: str | None = field(default=None, repr=False)
     blobs: str | None = None
@@ -174,6 +183,10 @@ class Settings:
         if self.otlp_endpoint is not None and not _URL.fullmatch(self.otlp_endpoint):
             raise ValueError(f"Expected a URL such as http://127.0.0.1:4318, given {self.otlp_endpoint!r}")
         for name in (
+            "max_connections",
+            "head_seconds",
+            "body_seconds",
+            "answer_seconds",
             "timeout_minutes",
             "data_limit_mb",
             "response_size_mb",

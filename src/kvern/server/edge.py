@@ -37,7 +37,7 @@ from kvern.server.heads import Incoming
 from kvern.server.http import WHOLE, Whole
 from kvern.server.log import access
 from kvern.server.short_way import Endpoint, ShortWay, number
-from kvern.server.upstream import METHODS, Upstream
+from kvern.server.upstream import Elsewhere, Upstream
 from kvern.service.identity import Identity, Principal
 from kvern.service.log_context import bound
 from kvern.service.metrics import Metrics
@@ -113,7 +113,8 @@ def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
             return await upstream(request)
 
         service.on_stop(upstream.close)
-        routes.append(Mounted("/api/v1/projects/{project}/{rest:path}", passed_on, methods=[*METHODS]))
+        served = {row.path.split("/")[1] for row in table if row.path and not row.path.startswith("//")}
+        routes.append(Elsewhere("/api/v1/projects/{project}/{rest:path}", passed_on, served))
     router = Router(routes)
     router.redirect_slashes = False  # clients do not follow redirects (contract 1.1)
     return _Envelope(short, router, service.metrics, service.observer, access_log=service.settings.access_log)

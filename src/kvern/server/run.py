@@ -10,14 +10,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import uvicorn
 import uvloop
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp
 
 import kvern
 from kvern.build.builder import Builder
@@ -28,7 +27,8 @@ from kvern.host.terms import Terms
 from kvern.sandbox import Sandbox
 from kvern.sandbox.detect import SandboxUnavailableError, choose
 from kvern.server.app import build_app
-from kvern.server.http import HttpProtocol
+from kvern.server.connections import Patience
+from kvern.server.listener import http_server, listen, patience_of, raise_descriptors
 from kvern.server.log import configure
 from kvern.server.metrics import everything
 from kvern.service.clock import RealClock
@@ -43,9 +43,6 @@ from kvern.store import Store, StoreFault
 from kvern.store.blobs import Blobs, LocalBlobs
 from kvern.store.sqlite import SqliteStore
 
-_CLOSE_SECONDS = 5
-"""How long answers that are under way may take when the service stops."""
-
 _SPARE_PARSER = 600.0
 """Seconds for which a started parser, and a started box, wait for the next deploy; each takes some 10 MB."""
 
@@ -54,6 +51,9 @@ _COLLECT_AFTER = 10_000
 
 _BUILD_PIDS = 1024
 """Processes and threads of one build from source."""
+
+_SCRAPERS = 64
+"""Connections that there may be to the address that is for metrics alone."""
 
 _log = logging.getLogger("kvern")
 
@@ -66,34 +66,22 @@ def run(settings: Settings, projects_file: Path = Path("kvern.toml")) -> int:
     """
     configure(settings.log_level, settings.log_format)
     os.umask(0o077)
+    patience = patience_of(settings, raise_descriptors())
     try:
         with contextlib.ExitStack() as held:
             held.enter_context(data_dir_lock(settings.data_dir))
-            listener = held.enter_context(contextlib.closing(_listen(settings.host, settings.port)))
+            listener = held.enter_context(contextlib.closing(listen(settings.host, settings.port)))
             aside = None
             if settings.metrics_port is not None:
-                aside = _listen(settings.metrics_host, settings.metrics_port)
+                aside = listen(settings.metrics_host, settings.metrics_port)
                 held.enter_context(contextlib.closing(aside))
             projects = read_projects(projects_file, settings.project)
             sandbox, reason = choose(settings.sandbox)
-            uvloop.run(_serve(settings, projects, listener, aside, sandbox, reason))
+            uvloop.run(_serve(settings, projects, listener, aside, sandbox, reason, patience))
     except (DataDirBusyError, StoreFault, SandboxUnavailableError, OSError, ValueError) as error:
         print(f"kvern: the service cannot start: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise OSError(f"cannot listen on {host} port {port}: {error.strerror}; try --port 0") from error
-    return listener
 
 
 def local_url(host: str, port: int) -> str:
@@ -114,6 +102,7 @@ async def _serve(
     aside: socket.socket | None,
     sandbox: Sandbox,
     reason: str,
+    patience: Patience,
 ) -> None:
     loop = asyncio.get_running_loop()
     told_to_stop, in_a_hurry = asyncio.Event(), asyncio.Event()
@@ -133,9 +122,9 @@ async def _serve(
         await check_place(store, blobs, settings.blobs or str(settings.data_dir.resolve() / "blobs"))
         service = _assemble(settings, projects, store, blobs, sandbox, url, keys)
         await service.start()
-        server = _server(build_app(service))
+        server = http_server(build_app(service), patience)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-        scraped = None if aside is None else await _scraped(service, aside)
+        scraped = None if aside is None else await _scraped(service, aside, replace(patience, most=_SCRAPERS))
         try:
             await service.begin(url)
             _banner(settings, projects, url, aside, sandbox, reason, store.name)
@@ -210,26 +199,9 @@ def open_tracer(settings: Settings, environ: Mapping[str, str]) -> Tracer | None
     return OtelTracer(exporting(settings.otlp_endpoint))
 
 
-def _server(app: ASGIApp) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            http=HttpProtocol,
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=_CLOSE_SECONDS,
-            timeout_keep_alive=75,
-            limit_concurrency=None,
-            backlog=2048,
-        )
-    )
-
-
-async def _scraped(service: Service, listener: socket.socket) -> Callable[[], Awaitable[None]]:
+async def _scraped(service: Service, listener: socket.socket, patience: Patience) -> Callable[[], Awaitable[None]]:
     """Give the metrics on an address of their own; what is returned ends that."""
-    server = _server(Router([Route("/metrics", everything(service.metrics))]))
+    server = http_server(Router([Route("/metrics", everything(service.metrics))]), patience)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics")
 
     async def stop() -> None:
@@ -312,14 +284,6 @@ def _indexes(settings: Settings) -> dict[str, str]:
     if settings.extra_index_url:
         named["UV_INDEX"] = " ".join(settings.extra_index_url)
     return named
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to us: calls are drained while the service still answers."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 def _banner(

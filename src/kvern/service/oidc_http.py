@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import httpx2
 
+from kvern.service.cookieless import no_cookies
+
 ANSWER_MOST = 1_000_000
 """Bytes of an answer that is read."""
 
@@ -51,7 +53,7 @@ class RealHttp:
     def _open(self) -> httpx2.AsyncClient:
         if self._client is None:  # made when it is needed: loading certificates takes a while
             timeout = httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
-            self._client = httpx2.AsyncClient(timeout=timeout, follow_redirects=False)
+            self._client = httpx2.AsyncClient(timeout=timeout, follow_redirects=False, cookies=no_cookies())
         return self._client
 
     async def close(self) -> None:
