@@ -12,9 +12,10 @@ trailers or chunks' framing of more than that  | 431, 400
 a body in chunks of next to nothing            | 400
 what is no HTTP/1                              | 400
 more than `PIPELINED_MOST` requests at once    | answers to these; the rest is left unread
-an upgrade to another protocol                 | the answer as if it had not been asked for (RFC 9110 7.8)
+an upgrade, in a request with a body           | 400: the parser takes the body for the other protocol
 
-After each of these the connection is closed. Trailers are no headers, and nobody sees them.
+After each of these the connection is closed. Trailers are no headers, and nobody sees them. An upgrade in
+a request without a body is answered as if it had not been asked for (RFC 9110 7.8).
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ SAFE = (
 )
 
 
+_LENGTHS = (b"content-length", b"transfer-encoding")
+
+
 class _RefusedError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -81,11 +85,13 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.waits = Wait.NOTHING
         self.since = 0.0
+        self.url = b""
+        self.headers = []
         self._among = among
         self._refused = False
-        self._came = False
+        self._came = self._begun = False
         self._in_head = True
-        self._heads = 0
+        self._ended = 0
         self._head_left = HEAD_MOST
         self._trailers = self._pieces = self._body = self._framing = self._moved = self._lingered = 0
         self._why: _RefusedError | None = None
@@ -119,14 +125,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> bytes:
         """Parse some; what is left to parse, when a head that is too large might be in there."""
-        was_in_head, heads, body, left = self._in_head, self._heads, self._body, b""
+        was_in_head, ended, body, left = self._in_head, self._ended, self._body, b""
         if was_in_head and len(data) > self._head_left:
             data, left = data[: self._head_left + 1], data[self._head_left + 1 :]
         try:
             cast(httptools.HttpRequestParser, self.parser).feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             left = data[upgrade.args[0] :] + left
-        if heads != self._heads or was_in_head is not self._in_head:
+        if ended != self._ended or was_in_head is not self._in_head:
             return left
         if was_in_head:
             self._head_left -= len(data)
@@ -139,7 +145,7 @@ class HttpProtocol(HttpToolsProtocol):
         return left
 
     def _too_large(self) -> _RefusedError:
-        if len(self.url or b"") > HEAD_MOST // 2:
+        if len(self.url) > HEAD_MOST // 2:
             return _RefusedError(414, f"Expected a URL and headers of at most {HEAD_MOST} bytes")
         return _RefusedError(431, f"Expected headers of at most {HEAD_MOST} bytes")
 
@@ -148,7 +154,7 @@ class HttpProtocol(HttpToolsProtocol):
         answered = cycle is None or cycle.response_complete
         if self._in_head:
             waits = Wait.HEAD if answered else Wait.NOTHING
-            if waits is Wait.HEAD and self._head_left == HEAD_MOST:
+            if waits is Wait.HEAD and self._head_left == HEAD_MOST and not self._begun:
                 waits = Wait.IDLE
         elif answered:
             waits = Wait.REST
@@ -163,8 +169,7 @@ class HttpProtocol(HttpToolsProtocol):
     # What the parser tells
 
     def on_message_begin(self) -> None:
-        self._heads += 1
-        self._in_head = True
+        self._begun = True
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -189,6 +194,11 @@ class HttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED_MOST:
             self._why = _RefusedError(400, f"Expected at most {PIPELINED_MOST} requests before their answers")
             raise self._why
+        if cast(httptools.HttpRequestParser, self.parser).should_upgrade() and any(
+            name in _LENGTHS and value != b"0" for name, value in self.headers
+        ):
+            self._why = _RefusedError(400, "Expected a request without a body beside Upgrade, or one without Upgrade")
+            raise self._why
         super().on_headers_complete()
         self._in_head = False
         self._trailers = self._pieces = self._body = self._framing = self._moved = 0
@@ -204,6 +214,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._ended += 1
+        self._begun = False
         self._in_head = True
         self._head_left = HEAD_MOST
 
@@ -243,6 +255,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = True
         cycle = cast("RequestResponseCycle | None", self.cycle)
         open_still = cycle is not None and not cycle.response_complete
+        if not self._in_head and not open_still:  # the rest of what was answered
+            self.drop()
+            return
         if open_still and self._in_head:
             assert cycle is not None
             cycle.keep_alive = False

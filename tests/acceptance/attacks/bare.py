@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -44,4 +45,4 @@ def exchange(url: str, content: bytes, seconds: float = 30) -> bytes:
 
 def statuses(said: bytes) -> list[int]:
     """The status of each answer in what a server said."""
-    return [int(line.split()[1]) for line in said.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    return [int(found) for found in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", said)]
