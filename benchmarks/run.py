@@ -29,6 +29,7 @@ PARTS = {
     "history": "lists of a million calls",
     "upkeep": "warm calls while retention deletes old ones",
     "neighbour": "a warm call beside a function that is flooded",
+    "hostile": "an honest client and the server's memory beside those who send no whole request",
     "schedules": "how precisely 1,000 schedules fire that are due at once",
     "sdk": "what the official SDK adds to a call",
     "client": "what Kvern's own SDK adds to a call",

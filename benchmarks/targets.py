@@ -41,6 +41,8 @@ TARGETS = {
     "deploy-code": Target("deploy", "deploy, code only, to Ready: p50", "ms", 150, absolute=True),
     "list": Target("history", "list page, a million calls: p50", "ms", 5, absolute=True),
     "neighbour": Target("neighbour", "warm p99 beside a flooding neighbour, to that alone", "ms", 2),
+    "hostile": Target("hostile", "warm p99 beside 200 hostile connections, to that alone", "ms", 10),
+    "hostile-memory": Target("hostile", "server memory after a minute of them", "MB", 200, absolute=True),
     "schedules": Target("schedules", "1,000 schedules at once: call start - due time, p99", "ms", 20, absolute=True),
     "memory": Target("many", "server memory, 500 functions at rest", "MB", 150, absolute=True),
 }

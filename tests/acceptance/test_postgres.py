@@ -173,7 +173,8 @@ def test_calls_go_on_and_none_is_lost(
 
 
 def test_the_database_is_shown_and_its_password_is_not(server: Server, echo: int, address: str, tmp_path: Path) -> None:
-    health = httpx2.get(f"{server.url}/health").text
+    with Api(server.environment()) as api:
+        health = api.http.get(f"{server.url}/health", headers=api.headers).text
     assert "PostgreSQL 18" in health
     doctor = subprocess.run(
         [KVERN, "doctor", "--json", "--data-dir", str(tmp_path)],

@@ -73,6 +73,8 @@ _PLAIN = re.compile(r"[ -~]*")
 _random = random.Random(os.urandom(32))  # noqa: S311 - for request ids, which prove nothing
 """Unlike `secrets`, it asks the kernel once and not for each."""
 
+_JSON_HEAD = "content-type: application/json\r\nx-content-type-options: nosniff\r\n"
+
 PROBES = frozenset({"/health", "/ready", "/metrics"})
 """Asked every few seconds by those who watch; no traces are made of them."""
 
@@ -239,6 +241,8 @@ class Json:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-length", b"%d" % len(self._content)), (b"content-type", b"application/json")]
+        if "cache-control" not in self._headers:
+            headers.append((b"cache-control", b"no-store"))
         for name, value in self._headers.items():
             headers.append((name.encode("latin-1"), value.encode("latin-1")))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -246,11 +250,13 @@ class Json:
 
     def at_once(self, whole: Whole, request_id: str) -> bool:
         """Send all of it in one write; False when it has to go the ordinary way."""
-        head = f"content-length: {len(self._content)}\r\ncontent-type: application/json\r\n"
+        head = f"content-length: {len(self._content)}\r\n{_JSON_HEAD}"
         for name, value in self._headers.items():
             if not _PLAIN.fullmatch(value):  # such as the end of a line, which uvicorn refuses
                 return False
             head += f"{name}: {value}\r\n"
+        if "cache-control" not in self._headers:
+            head += "cache-control: no-store\r\n"
         return whole(self.status, f"{head}x-request-id: {request_id}\r\n\r\n".encode("latin-1"), self._content)
 
 
@@ -332,7 +338,10 @@ class _Noting:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._scope[_STATUS] = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id.encode())]
+            headers = [*message.get("headers", ()), (b"x-request-id", self._request_id.encode())]
+            if all(name != b"x-content-type-options" for name, _ in headers):
+                headers.append((b"x-content-type-options", b"nosniff"))
+            message["headers"] = headers
         await self._send(message)
 
 
@@ -344,7 +353,7 @@ def _told(scope: dict[str, Any] | Scope) -> str:
 
 
 def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -> Response:
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = {"cache-control": "no-store"}
     if isinstance(error, HTTPException):
         headers.update(error.headers or {})
         allowed = ", ".join(sorted(headers.get("Allow", "").replace(" ", "").split(",")))

@@ -161,6 +161,11 @@ def _response(content: Content, descriptor: int) -> FileResponse:
         headers={
             "content-disposition": f"attachment; filename*=UTF-8''{quote(content.name, safe='')}",
             "x-content-type-options": "nosniff",
+            # Opened in a browser, a page or script that somebody uploaded is nothing of this server's.
+            "content-security-policy": "default-src 'none'; sandbox",
+            "cross-origin-resource-policy": "same-origin",
+            "referrer-policy": "no-referrer",
+            "cache-control": "private",
         },
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from urllib.parse import parse_qs, unquote
 
 from starlette.requests import Request
@@ -37,6 +38,7 @@ _FORM_MOST = 65_536
 class IdentityRoutes:
     def __init__(self, service: Service) -> None:
         self._issuer = service.issuer
+        self._guesses = service.clients.guesses
         self._clients = service.clients
         self._projects = service.projects
         self._changes = service.changes
@@ -54,10 +56,16 @@ class IdentityRoutes:
         given = _credentials(ask.request, fields)
         if given is None:
             return _refusal(400, "invalid_request", "Expected client_id and client_secret")
+        address = ask.request.client.host if ask.request.client is not None else ""
+        wait = self._guesses.wait(given.client_id, address)
+        if wait:
+            return _too_many(wait)
         try:
             client = await self._client(given)
         except UnauthenticatedError as error:
+            self._guesses.wrong(given.client_id, address)
             return _refusal(401, "invalid_client", error.message)
+        self._guesses.right(given.client_id, address)
         token = self._issuer.client_token(client, given)
         return JSONResponse(
             {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS},
@@ -137,4 +145,11 @@ def _credentials(request: Request, fields: dict[str, list[str]]) -> Credentials 
 
 
 def _refusal(status: int, error: str, description: str) -> JSONResponse:
-    return JSONResponse({"error": error, "error_description": description}, status)
+    return JSONResponse({"error": error, "error_description": description}, status, {"cache-control": "no-store"})
+
+
+def _too_many(wait: float) -> JSONResponse:
+    seconds = math.ceil(wait)
+    told = f"Too many wrong client secrets: the next one is looked at in {seconds} s"
+    headers = {"cache-control": "no-store", "retry-after": str(seconds)}
+    return JSONResponse({"error": "slow_down", "error_description": told}, 429, headers)

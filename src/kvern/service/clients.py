@@ -13,6 +13,7 @@ import msgspec
 
 from kvern.service.capabilities import Capabilities
 from kvern.service.clock import Clock
+from kvern.service.guesses import Guesses
 from kvern.service.identity import Principal
 from kvern.service.projects import Projects
 from kvern.store import Store, clients
@@ -46,6 +47,8 @@ class Clients:
 
     Args:
         changed: told when what a client may do is not what it was.
+
+    Whoever looks at a secret on somebody's behalf asks `guesses` first, and tells it how that went.
     """
 
     def __init__(self, store: Store, clock: Clock, projects: Projects, changed: Callable[[], None]) -> None:
@@ -53,6 +56,7 @@ class Clients:
         self._clock = clock
         self._projects = projects
         self._changed = changed
+        self.guesses = Guesses(clock)
         self._records: dict[str, ClientRecord] = {}
         self._busy = asyncio.Lock()
 

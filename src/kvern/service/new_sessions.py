@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from kvern.service.authority import Assertion
 from kvern.service.clients import Clients, Credentials
 from kvern.service.clock import Clock
@@ -11,7 +13,7 @@ from kvern.service.live_sessions import ONESHOT, LiveSessions
 from kvern.service.oidc_sessions import OidcSessions, Proof
 from kvern.store import Store
 from kvern.store.sessions import SessionRecord, claims_text
-from kvern.wire.errors import InvalidError, UnauthenticatedError
+from kvern.wire.errors import BusyError, InvalidError, UnauthenticatedError
 
 SESSION_MS = 3_600_000
 """How long a session that is not refreshed can act."""
@@ -42,14 +44,20 @@ class NewSessions:
 
         Raises:
             InvalidError: the credentials are not good, or the client has no access to the project.
+            BusyError: too many were not good.
         """
         issuer = self._foreign.issuer_for(who)
         proof = None
         if issuer is None or self._clients.get(given.client_id) is not None:
+            asker = f"{who.issuer} {who.subject}"
+            if wait := self._clients.guesses.wait(given.client_id, asker):
+                raise BusyError(f"Too many wrong client secrets: the next one is looked at in {math.ceil(wait)} s")
             try:
                 client = self._clients.authenticate(given)
             except UnauthenticatedError as error:
+                self._clients.guesses.wrong(given.client_id, asker)
                 raise InvalidError(_NOT_GOOD) from error
+            self._clients.guesses.right(given.client_id, asker)
             if client.project != who.project:
                 raise InvalidError(_NOT_GOOD)
             assertion = Assertion(BUILTIN, client.client_id, 0)

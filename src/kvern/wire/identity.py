@@ -80,10 +80,12 @@ class TokenRefusal(msgspec.Struct):
 
 
 class Health(Body):
-    """`status` is `ok` or `failing`; then `reason` says why. `database` is its kind and version."""
+    """`status` is `ok` or `failing`; then `reason` says why. To a good token also the `version` of the service, and the
+    kind and version of its `database`.
+    """
 
     status: str
-    version: str
+    version: str | None = None
     reason: str | None = None
     database: str | None = None
 
