@@ -240,7 +240,11 @@ class Json:
         self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-length", b"%d" % len(self._content)), (b"content-type", b"application/json")]
+        headers = [
+            (b"content-length", b"%d" % len(self._content)),
+            (b"content-type", b"application/json"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
         if "cache-control" not in self._headers:
             headers.append((b"cache-control", b"no-store"))
         for name, value in self._headers.items():
@@ -251,12 +255,12 @@ class Json:
     def at_once(self, whole: Whole, request_id: str) -> bool:
         """Send all of it in one write; False when it has to go the ordinary way."""
         head = f"content-length: {len(self._content)}\r\n{_JSON_HEAD}"
+        if "cache-control" not in self._headers:
+            head += "cache-control: no-store\r\n"
         for name, value in self._headers.items():
             if not _PLAIN.fullmatch(value):  # such as the end of a line, which uvicorn refuses
                 return False
             head += f"{name}: {value}\r\n"
-        if "cache-control" not in self._headers:
-            head += "cache-control: no-store\r\n"
         return whole(self.status, f"{head}x-request-id: {request_id}\r\n\r\n".encode("latin-1"), self._content)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from kvern.server.connections import Connections, Patience
 from kvern.server.edge import Json
 from kvern.server.heads import Heads
 from kvern.server.http import WHOLE, HttpProtocol
@@ -60,7 +62,7 @@ async def _written(request: bytes, answer: Json, *, whole: bool) -> tuple[Wire, 
     config = uvicorn.Config(app, lifespan="off", proxy_headers=False, log_config=None)
     state = ServerState()
     state.default_headers = [(b"date", b"Thu, 01 Jan 1970 00:00:00 GMT")]
-    protocol, wire = HttpProtocol(config, state, {}), Wire()
+    protocol, wire = HttpProtocol(config, state, {}, among=Connections(Patience(9, 9, 9, 9), time.monotonic)), Wire()
     protocol.connection_made(wire)
     protocol.data_received(request)
     while state.tasks:
