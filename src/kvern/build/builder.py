@@ -25,6 +25,7 @@ from kvern.build.process import OnLine, Seat
 from kvern.build.revision import Environment, Interpreter, Revision
 from kvern.build.staging import clear, flush, in_thread, staging
 from kvern.build.trash import Trash
+from kvern.build.urls import Scrubber
 from kvern.build.wheels import Wheels
 from kvern.sandbox import Sandbox
 
@@ -161,6 +162,12 @@ class Builder:
             try:
                 async with asyncio.timeout(self._timeout):
                     return await self._build(request, take)
+            except BuildError as error:
+                # Its text may repeat a line of the user's.
+                scrub = Scrubber([url for url in (request.index_url, *request.extra_index_urls) if url])
+                error.message, error.trace = scrub(error.message), scrub(error.trace)
+                error.args = (error.message,)
+                raise
             except TimeoutError:
                 message = f"The build took longer than {self._timeout:g} seconds and was stopped."
                 raise BuildError(message, "\n".join(output)) from None

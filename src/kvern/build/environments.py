@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvern.build import requirements as req
 from kvern.build.bytecode import Bytecode
+from kvern.build.declared import read
 from kvern.build.errors import BuildError, InstallError
 from kvern.build.installer import Installer, Job, SourceNeededError
 from kvern.build.lock import entries, files, is_exact
@@ -125,8 +125,9 @@ class Environments:
             RequirementsError: `requirements.txt` or an index is not understood or not allowed.
             InstallError: something cannot be resolved, fetched, built or installed.
         """
-        wanted = req.read(code)
-        found = sources(wanted, index_url, extra_index_urls, self._environ)
+        # In a thread: what it reads was written by users.
+        wanted = await asyncio.to_thread(read, code)
+        found = await asyncio.to_thread(sources, wanted, index_url, extra_index_urls, self._environ)
         question = await asyncio.to_thread(self._question, code, wanted, found, interpreter)
         locked = self._recent(question)
         ready = self._found(locked.key) if locked else None
@@ -233,8 +234,9 @@ class Environments:
         Returns:
             None when they are not to be had: something was built from source, or an index has not got it any more.
         """
-        wanted = req.read(code)
-        found = sources(wanted, index_url, extra_index_urls, self._environ)
+        # In a thread: what it reads was written by users.
+        wanted = await asyncio.to_thread(read, code)
+        found = await asyncio.to_thread(sources, wanted, index_url, extra_index_urls, self._environ)
         # Where several files fit, another index may give others than whoever has that environment got.
         asked = "" if is_exact(lock) else await asyncio.to_thread(self._question, code, wanted, found, interpreter)
         key = _key(lock, interpreter, asked)
@@ -281,7 +283,7 @@ class Environments:
         async with staging(self._staging) as work:
             job = Job(work, code, wanted, found, interpreter, tell)
             # Now: who brought the code may be gone before it is this one's turn, and others wait for the same.
-            self._installer.lay_out(job)
+            await in_thread(self._installer.lay_out, job)
             locked = self._recent(question)
             # What was built for an earlier lock is gone with its cache, so a source build locks and builds in one go.
             if locked is None or locked.from_source:

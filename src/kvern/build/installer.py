@@ -44,7 +44,7 @@ _SOURCE_NEEDED = re.compile(
 )
 _MESSAGE_LIMIT = 600
 _KEPT_LINES = 400
-_LOCK_LIMIT = 20_000_000
+_LOCK_LIMIT = 5_000_000
 
 
 class SourceNeededError(Exception):
@@ -143,9 +143,9 @@ class Installer:
         # A build backend may have made anything of the file.
         if out.is_symlink() or not out.is_file() or out.stat().st_size > _LOCK_LIMIT:
             raise InstallError("The requirements cannot be met: no lock was written.", "\n".join(lines))
-        text = checked(out.read_text(errors="replace"))
-        text = with_chosen(text, choice, await self._files_of(job, out, from_source))
-        text = text.replace(_bundle_url(inside), BUNDLE_URL)
+        listed = await self._files_of(job, out, from_source)
+        # In a thread: a build backend may have written it.
+        text = await asyncio.to_thread(_text, out, inside, choice, listed)
         locked = {normal(re.split(r"[\s=@\[]", pinned, maxsplit=1)[0]) for pinned, _ in entries(text)}
         unbuilt = [name for name in job.sources.no_binary if normal(name) in locked]
         if unbuilt and not from_source:
@@ -299,6 +299,11 @@ class Installer:
 
 async def _nothing() -> None:
     """Stands for the probe where there was one before."""
+
+
+def _text(out: Path, inside: Path, choice: Mapping[str, str], listed: str) -> str:
+    text = with_chosen(checked(out.read_text(errors="replace")), choice, listed)
+    return text.replace(_bundle_url(inside), BUNDLE_URL)
 
 
 def _bundle_url(inside: Path) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from kvern.build.errors import SettingsError
+from kvern.build.errors import RequirementsError, SettingsError
 from kvern.build.operator.places import named
 from kvern.build.operator.settings import operator_settings
 from kvern.build.requirements import BUNDLE_URL, Requirements, index
@@ -131,16 +131,15 @@ def sources(
         *indexes, default = sorted([*indexes, default or _UVS_OWN], key=is_public)
     if default:
         env["UV_DEFAULT_INDEX"] = default
-    if indexes:
-        env["UV_INDEX"] = " ".join(indexes)
-    if links:
-        env["UV_FIND_LINKS"] = ",".join(links)
     hosts = [*requirements.trusted_hosts, *operator.trusted_hosts]
-    if hosts:
-        env["UV_INSECURE_HOST"] = " ".join(hosts)
-    netrc = "".join(
-        f"machine {login.host} login {login.user} password {login.password}\n" for login in requirements.logins
-    )
+    for name, separator, values in (
+        ("UV_INDEX", " ", indexes),
+        ("UV_FIND_LINKS", ",", links),
+        ("UV_INSECURE_HOST", " ", hosts),
+    ):
+        if values:
+            env[name] = _joined(values, separator, name)
+    netrc = "".join(login.netrc for login in requirements.logins)
     if operator.netrc:
         netrc += operator.netrc.read_text(errors="replace")
     deciding = list(operator.deciding)
@@ -149,8 +148,10 @@ def sources(
             # Any user of the machine can read the arguments of a command.
             bare, login = without_login(place) if "://" in place else (place, None)
             deciding += [option, bare]
-            if login:
-                netrc += f"machine {login.host} login {login.user} password {login.password}\n"
+            try:
+                netrc += login.netrc if login else ""
+            except ValueError as error:
+                raise SettingsError(f"The login of {option} {bare} cannot be used: {error}.") from None
     return Sources(
         env=env,
         no_index=operator.no_index or requirements.no_index,
@@ -186,3 +187,16 @@ def _content(path: Path) -> str:
     except OSError:
         pass
     return str(path)
+
+
+def _joined(values: Sequence[str], separator: str, name: str) -> str:
+    """`values` in the form of a list, from which uv must get the same values back.
+
+    Raises:
+        RequirementsError: it would not. Each value was checked where it was read, so this is a second lock on the door.
+    """
+    joined = separator.join(values)
+    words = joined.split() if separator == " " else joined.split(separator)
+    if words != list(values):
+        raise RequirementsError(f"An index, a page of links or a host is not one word, as {name} must have it.")
+    return joined
