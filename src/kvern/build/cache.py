@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kvern.build.errors import SettingsError
-from kvern.build.operator.places import home_of
+from kvern.build.operator.places import home_of, is_there
 
 
 def cache_folder(chosen: Path | None, own: Path, environ: Mapping[str, str]) -> Path:
@@ -33,7 +33,7 @@ def cache_folder(chosen: Path | None, own: Path, environ: Mapping[str, str]) -> 
             )
         return chosen
     home = home_of(environ)
-    base = environ.get("XDG_CACHE_HOME") or (str(home / ".cache") if home != Path("/") and home.is_absolute() else "")
+    base = environ.get("XDG_CACHE_HOME") or (str(home / ".cache") if home != Path("/") and is_there(home) else "")
     if base and not _why_unfit(Path(base).absolute() / "uv"):
         return Path(base).absolute() / "uv"
     reason = _why_unfit(own)

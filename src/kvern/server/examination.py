@@ -16,14 +16,17 @@ from typing import Literal
 import uv
 
 import kvern
+from kvern.build.examination import complaints
 from kvern.build.interpreters import Interpreters
 from kvern.host import cgroups
 from kvern.host.limits import Allowance, Limits
+from kvern.sandbox import Box
 from kvern.sandbox.detect import choose
 
 State = Literal["good", "warning", "bad"]
 
 _LEAST_FREE = 2_000_000_000
+_LEAST_INODES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +45,24 @@ def examine(data_dir: Path, database: str | None = None) -> list[Finding]:
         data_dir: where the service would keep its data; it need not exist.
         database: address of the PostgreSQL that it would use; None stands for SQLite.
     """
-    looks: list[tuple[str, Callable[[], Finding]]] = [
+    looks: list[tuple[str, Callable[[], Finding | list[Finding]]]] = [
         ("kvern", _kvern),
         ("sandbox", _sandbox),
         ("limits", _limits),
         ("interpreters", _interpreters),
-        ("builds", _builds),
+        ("builds", lambda: _builds(data_dir)),
         ("database", lambda: _database(database)),
         ("data folder", lambda: _data_dir(data_dir)),
     ]
-    return [_looked(what, look) for what, look in looks]
+    return [finding for what, look in looks for finding in _looked(what, look)]
 
 
-def _looked(what: str, look: Callable[[], Finding]) -> Finding:
+def _looked(what: str, look: Callable[[], Finding | list[Finding]]) -> list[Finding]:
     try:
-        return look()
+        found = look()
     except Exception as error:  # one broken part must not hide the others
-        return Finding(what, "bad", f"{type(error).__name__}: {error}")
+        return [Finding(what, "bad", f"{type(error).__name__}: {error}")]
+    return found if isinstance(found, list) else [found]
 
 
 def _kvern() -> Finding:
@@ -69,6 +73,12 @@ def _kvern() -> Finding:
 
 def _sandbox() -> Finding:
     sandbox, reason = choose("auto")
+    box = Box(["/bin/sh", "-c", "exit 0"], {"PATH": os.defpath}, [], workdir="/")
+    done = subprocess.run(
+        sandbox.command(box), env=dict(box.env), capture_output=True, text=True, timeout=20, check=False
+    )
+    if done.returncode != 0:
+        return Finding("sandbox", "bad", f"{reason}, but a command in it ends with {done.stderr.strip()[:200]}")
     return Finding("sandbox", "good" if sandbox.is_boundary else "warning", reason)
 
 
@@ -90,9 +100,15 @@ def _interpreters() -> Finding:
     return Finding("interpreters", "good", text)
 
 
-def _builds() -> Finding:
+def _builds(data_dir: Path) -> list[Finding]:
     version = subprocess.run([uv.find_uv_bin(), "--version"], capture_output=True, text=True, check=True, timeout=20)
-    return Finding("builds", "good", version.stdout.strip())
+    cache = os.environ.get("KVERN_BUILD_CACHE")
+    found = complaints(os.environ, Path(cache) if cache else None, data_dir.resolve())
+    findings = [Finding("builds", "bad" if is_bad else "warning", text) for is_bad, text in found]
+    if any(is_bad for is_bad, _ in found):
+        return findings
+    text = f"{version.stdout.strip()}; it resolves under the settings of this machine, for each Python"
+    return [Finding("builds", "good", text), *findings]
 
 
 def _database(address: str | None) -> Finding:
@@ -113,7 +129,14 @@ def _data_dir(folder: Path) -> Finding:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return Finding(what, "bad", f"{nearest} cannot be written: {error.strerror}")
+        return Finding(what, "bad", f"{nearest} cannot be written: {error.strerror}; choose another with --data-dir")
+    if os.statvfs(nearest).f_flag & os.ST_NOEXEC:
+        text = f"{nearest} is on a file system that is mounted noexec: no environment works there; mount it with exec"
+        return Finding(what, "bad", text)
+    inodes = os.statvfs(nearest)
+    if inodes.f_files and inodes.f_favail < _LEAST_INODES:
+        text = f"{nearest} has {inodes.f_favail} inodes left; an environment takes some thousands"
+        return Finding(what, "bad" if inodes.f_favail < _LEAST_INODES // 20 else "warning", text)
     free = shutil.disk_usage(nearest).free
     state: State = "good" if free >= _LEAST_FREE else "warning"
     hint = "" if state == "good" else "; environments need more"
