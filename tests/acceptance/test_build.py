@@ -1052,3 +1052,43 @@ async def test_a_parser_is_held_to_its_limits_and_leaves_no_seat() -> None:
                 await parsers.parse(interpreter, "handler.py", {"handler.py": HANDLER.encode()})
         assert len(seats) == 1
         assert seats[0].remove(), "it was taken away"
+
+
+async def test_an_index_that_swaps_file_names_poisons_nobodys_environment(workshop: Workshop, index: Index) -> None:
+    """One release of two files: under which name which of them is served is for each index to say."""
+    first, second = wheel("swapped", "1.0", origin="x = 1"), wheel("swapped", "1.0", origin="x = 2")
+    plain = first[0]
+    other = plain.replace("py3-none-any", "py2.py3-none-any")
+    index.add((plain, first[1]), (other, second[1]))
+    good = await workshop.build(f"{OWN_SDK}swapped\n", url=index.url)
+    with serving(Index(wheel("cognite_sdk", "99.0"), (plain, second[1]), (other, first[1]))) as hostile:
+        bad = await workshop.build(f"{OWN_SDK}swapped\n", url=hostile.url)
+    assert bad.environment.key != good.environment.key
+    assert run(good, "import origin; print(origin.x)") != run(bad, "import origin; print(origin.x)")
+    assert good.environment.lock.count("--hash=") == 2
+    assert "  # swapped-1.0-" in good.environment.lock
+
+
+async def test_a_keyring_is_found_where_the_servers_user_has_it(
+    tmp_path: Path, sandbox: Sandbox, interpreters: Interpreters
+) -> None:
+    """With the server's PATH and HOME, and without what is secret of the server."""
+    script = tmp_path / "bin" / "keyring"
+    script.parent.mkdir()
+    script.write_text('#!/bin/sh\nenv > "$HOME/asked"\n[ "$1" = get ] && [ "$3" = user ] && cat "$HOME/password"\n')
+    script.chmod(0o755)
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    with serving(Index(wheel("cognite_sdk", "99.0"), wheel("alpha", "1.0"), password=PASSWORD)) as locked:
+        environ = {
+            "PATH": f"{script.parent}:/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "PIP_CONFIG_FILE": os.devnull,
+            "UV_NO_CONFIG": "1",
+            "UV_KEYRING_PROVIDER": "subprocess",
+            "UV_DEFAULT_INDEX": f"http://user@127.0.0.1:{locked.server_port}/simple",
+            "KVERN_MASTER_KEY": "the-servers-own",
+        }
+        workshop = Workshop(tmp_path, sandbox, interpreters, tmp_path / "cache", environ=environ)
+        revision = await workshop.build(f"{OWN_SDK}alpha\n")
+    assert "alpha==1.0" in revision.environment.lock
+    assert "the-servers-own" not in (tmp_path / "asked").read_text()
