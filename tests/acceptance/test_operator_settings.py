@@ -303,13 +303,13 @@ def test_a_file_that_the_service_may_not_read_is_named(machine: Machine, spoil: 
         path.chmod(0o600)
 
 
-@pytest.mark.parametrize("home", ["/nonexistent", "/", "/proc"])
+@pytest.mark.parametrize("home", ["gone", "/", "/proc"])
 def test_a_service_without_a_home(home: str, tmp_path: Path, machine: Machine) -> None:
     """The user that the docs advise has none; the package cache is in the data folder then."""
     (tmp_path / "etc/pip").mkdir(parents=True)
     (tmp_path / "etc/pip/pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {machine.root}/links\n")
     clean = {name: "" for name in os.environ if name.startswith(("UV_", "PIP_", "XDG_"))}
-    env = clean | {"HOME": home, "XDG_CONFIG_DIRS": str(tmp_path / "etc")}
+    env = clean | {"HOME": str(tmp_path / home), "XDG_CONFIG_DIRS": str(tmp_path / "etc")}
     with Server(tmp_path, extra_env=env) as server, Api(server.environment()) as api:
         function = api.deployed(bundle(handler=HANDLER, requirements=f"{OWN}alpha\n"), runtime=RUNTIME)
         assert function["status"] == "Ready", function["error"]
