@@ -34,8 +34,8 @@ IDLE_SECONDS = 75.0
 STALE_SECONDS = 2.0
 """Since when a body has not moved, so that its connection may go for another's sake."""
 
-SOON_SECONDS = 5.0
-"""How long one that was refused may take to read why, and to close."""
+SOON_SECONDS = 3.0
+"""How long one that was refused may take to read why; nothing more of it is read meanwhile."""
 
 _TOLD_EVERY = 60.0
 

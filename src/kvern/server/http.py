@@ -45,8 +45,8 @@ HEADERS_MOST = 100
 PIPELINED_MOST = 16
 """Requests that wait while an earlier one of the same connection is answered."""
 
-LINGER_MOST = 1_000_000
-"""Bytes that are read and thrown away after a refusal, so that the client reads it before its writing fails."""
+REST_MOST = 1_000_000
+"""Bytes of a body that are thrown away once it is answered; of a longer one the rest is not read, nor what follows."""
 
 PIECES_MOST = 10_000
 PIECE_LEAST = 16
@@ -93,7 +93,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._ended = 0
         self._head_left = HEAD_MOST
-        self._trailers = self._pieces = self._body = self._framing = self._moved = self._lingered = 0
+        self._trailers = self._pieces = self._body = self._framing = self._moved = self._rest = 0
         self._why: _RefusedError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -106,9 +106,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
-            self._lingered += len(data)
-            if self._lingered > LINGER_MOST:
-                self.drop()
             return
         self._came = True
         try:
@@ -158,6 +155,12 @@ class HttpProtocol(HttpToolsProtocol):
                 waits = Wait.IDLE
         elif answered:
             waits = Wait.REST
+            if self.waits is not Wait.REST:
+                self._rest = self._body
+            elif self._body - self._rest > REST_MOST:
+                self._among.turned("a body that goes on after its answer")
+                self._say_no_more()
+                return
         else:
             waits = Wait.BODY
             if self._moved >= MOVES:
@@ -281,6 +284,12 @@ class HttpProtocol(HttpToolsProtocol):
         for name, value in self.server_state.default_headers:
             lines += (name, b": ", value, b"\r\n")
         self.transport.write(b"".join((*lines, b"content-length: %d\r\n\r\n" % len(body), body)))
+        self._say_no_more()
+
+    def _say_no_more(self) -> None:
+        """Let the client read what was said, and read nothing more of it: that costs nothing, and slows it down."""
+        self._refused = True
+        self.flow.pause_reading()
         self.transport.write_eof()
         self._among.wait(self, Wait.END)
 

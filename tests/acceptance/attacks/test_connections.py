@@ -139,3 +139,13 @@ def test_the_limit_of_files_is_raised_and_connections_fit_into_it(tmp_path: Path
     assert under(256, hard, "raised")[0] == hard
     told = under(256, 300, "low")[1]
     assert "50 connections are taken at a time, not 2000" in told
+
+
+def test_of_a_body_that_is_answered_already_not_all_is_read(server: Server) -> None:
+    with connected(server.url, seconds=8) as connection:
+        send(connection, b"POST /oauth2/token HTTP/1.1\r\nContent-Length: 9000000000\r\n\r\n")
+        sent = 0
+        while sent < 200_000_000 and send(connection, b"x" * 100_000):
+            sent += 100_000
+        assert sent < 100_000_000
+        assert statuses(read(connection)) == [400]

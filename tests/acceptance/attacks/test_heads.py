@@ -81,7 +81,8 @@ def test_a_head_that_is_refused_ends_the_connection(url: str, server: Server, st
     if len(content) < 1_000_000 and url == server.url:
         assert last == [status]
     else:
-        assert last in ([status], [], [404]), "the answer may be lost where the client goes on writing"
+        # An answer may be lost where the client goes on writing; what was asked before is answered, then it is closed.
+        assert last in ([status], [], [404], [200])
     assert memory(server) - before < 20_000_000
 
 
