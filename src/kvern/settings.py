@@ -80,8 +80,11 @@ class Settings:
         extra_index_url: further package indexes for builds.
         build_cache: folder of uv's cache. Default: uv's own.
         builds: builds that run at the same time.
-        source_builds: whether packages may be built from source, in the sandbox. What builds them can see the passwords
-            of package indexes; off, every requirement must be there as a wheel.
+        source_builds: whether packages may be built from source, in the sandbox; off, every requirement must be there
+            as a wheel.
+        build_network: `none` keeps what builds packages from source off the network, whatever functions reach; their
+            sources and what they need are downloaded before. `allow` lets it reach what functions reach, and can be set
+            with `network` = `allow` only.
         build_timeout_minutes: time limit of a build, in minutes.
         build_memory: memory of a build from source, in GB.
         unused_build_hours: for how long the packages of deleted functions are kept for the next deploy, in hours.
@@ -145,6 +148,7 @@ class Settings:
     build_cache: Path | None = None
     builds: int = 2
     source_builds: bool = True
+    build_network: Literal["none", "allow"] = "none"
     build_timeout_minutes: float = 20
     build_memory: float = 4.0
     unused_build_hours: float = 24
@@ -196,6 +200,8 @@ class Settings:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"Expected more than 0 as {name}, given {getattr(self, name)}")
+        if self.build_network == "allow" and self.network != "allow":
+            raise ValueError(f"Expected none as build_network while network is {self.network}, given allow")
         if not 0 < self.heartbeat_seconds * 3 <= self.lease_seconds:
             raise ValueError(
                 "Expected a lease_seconds of three times heartbeat_seconds or more, "

@@ -87,8 +87,8 @@ class Builder:
         parallel: builds at the same time; further ones wait.
         lock_age: seconds, see above; 0 to resolve at every deploy.
         limits: how large a bundle may be.
-        source_builds: whether packages may be built from source. A build backend can see the credentials of the
-            operator's package indexes; when off, every requirement must be there as a wheel.
+        source_builds: whether packages may be built from source; when off, every requirement must be there as a wheel.
+        build_network: whether what builds them reaches the network; only a boundary can keep it off.
         environ: the server's environment, in which the operator's settings are (`operator.settings`).
         interpreters: the Pythons of this machine; looked for when not given.
         spare_parser: seconds for which a started parser waits for the next deploy, which saves it some 50 ms; 0 for
@@ -108,6 +108,7 @@ class Builder:
         lock_age: float = 600.0,
         limits: Limits | None = None,
         source_builds: bool = True,
+        build_network: bool = False,
         environ: Mapping[str, str] | None = None,
         interpreters: Interpreters | None = None,
         spare_parser: float = 0.0,
@@ -131,7 +132,7 @@ class Builder:
         self._environments = Environments(
             root / "environments",
             self._staging,
-            Installer(sandbox, cache, root / "cache", environ, seat),
+            Installer(sandbox, cache, root / "cache", environ, seat, network=build_network),
             self._bytecode,
             self._wheels,
             environ,

@@ -6,17 +6,18 @@ Two ways, so that code of a package never runs with the server's rights, nor whe
 |---|---|---|
 | when | first | only when something cannot be had as a wheel |
 | where | a plain process of the server | a box (`Sandbox`) |
-| foreign code run | none: wheels are unpacked, not run | build backends, `setup.py` |
+| foreign code run | none: wheels are unpacked, not run | backends, each in a box of its own: `hooks.py` |
 | cache | the shared one, by hard links | one of its own, thrown away |
 
 The first way has the effect of pip's `--prefer-binary`: a version that comes only as source is taken only when no wheel
-fits. In the second way a build backend can see what uv needs, so also the credentials of indexes; who does not want
-that refuses source distributions (`source_builds=False`).
+fits. In the second way uv resolves and downloads in its box, and a build backend runs in another one, without network
+and without the credentials of indexes. Without a boundary (`plain`) there is neither, and a backend can see them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 import shutil
@@ -29,6 +30,7 @@ import uv
 
 from kvern.build.cache import cache_folder
 from kvern.build.errors import InstallError
+from kvern.build.hooks import Hooks
 from kvern.build.installed import check
 from kvern.build.lock import checked, chosen, entries, with_chosen, with_demanded
 from kvern.build.operator.places import folders_behind
@@ -87,6 +89,7 @@ class Installer:
         own_cache: where that is when there is no home folder to have it in.
         environ: the server's environment.
         seat: makes the limits for one run in a box; None for no limits but the build's time.
+        network: whether build backends reach the network.
     """
 
     def __init__(
@@ -96,9 +99,12 @@ class Installer:
         own_cache: Path,
         environ: Mapping[str, str],
         seat: Callable[[], Seat] | None = None,
+        *,
+        network: bool = False,
     ) -> None:
         self._sandbox = sandbox
         self._seat = seat
+        self._network = network
         self._environ = environ
         self._uv = Path(uv.find_uv_bin())
         self._chosen_cache = cache
@@ -270,10 +276,14 @@ class Installer:
             env["RUST_LOG"] = "uv_resolver::resolver=debug"
         inside = job.work / "inside"
         argv = [str(self._uv), *arguments]
+        hooks: Hooks | None = None
         if from_source:
             files = [folder for path in job.sources.files for folder in folders_behind(path)]
             mounts = [*show_interpreter(job.interpreter), *show(self._uv, *files)]
             mounts.append(Mount(inside, str(inside), writable=True))
+            if self._sandbox.is_boundary:
+                hooks = Hooks(self._sandbox, inside, job.work, job.interpreter, network=self._network, seat=self._seat)
+                mounts += hooks.mounts()
             argv = self._sandbox.command(Box(argv, env, mounts, workdir="/"))
         lines: deque[str] = deque(maxlen=_KEPT_LINES)
 
@@ -286,11 +296,14 @@ class Installer:
             if is_shown:
                 job.on_line(clean)
 
-        if not from_source or self._seat is None:
-            status = await run(argv, env, take)
-            return list(lines), status
         try:
-            status = await run_seated(argv, env, take, self._seat())
+            async with hooks.served() if hooks is not None else contextlib.nullcontext():
+                if from_source and self._seat is not None:
+                    status = await run_seated(argv, env, take, self._seat())
+                else:
+                    status = await run(argv, env, take)
+            if status != 0 and hooks is not None and hooks.over:
+                raise OverLimitError(hooks.over)
         except OverLimitError as error:
             message = f"The requirements cannot be installed: building them needed more {error} than a build may have."
             raise InstallError(message, "\n".join(lines)) from None

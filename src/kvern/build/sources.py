@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from kvern.build.errors import RequirementsError, SettingsError
+from kvern.build.logins import hosts_in, logins_for
 from kvern.build.operator.places import named
 from kvern.build.operator.settings import operator_settings
 from kvern.build.requirements import BUNDLE_URL, Requirements, index
@@ -140,8 +141,24 @@ def sources(
         if values:
             env[name] = _joined(values, separator, name)
     netrc = "".join(login.netrc for login in requirements.logins)
+    logins = list(requirements.logins)
     if operator.netrc:
-        netrc += operator.netrc.read_text(errors="replace")
+        own = hosts_in(
+            [
+                operator.index_url or "",
+                *operator.indexes,
+                *operator.find_links,
+                *(place for places in operator.deciding_files.values() for place in places),
+                *(line for lines in operator.deciding_lines.values() for line in lines),
+            ]
+        )
+        asked = own | hosts_in([default or "", *indexes, *links, *requirements.lines, *requirements.constraints])
+        found = logins_for(operator.netrc, asked, own)
+        logins += found
+        try:
+            netrc += "".join(login.netrc for login in found)
+        except ValueError as error:
+            raise SettingsError(f"A login of {operator.netrc} cannot be used: {error}.") from None
     deciding = list(operator.deciding)
     for option, places in operator.deciding_files.items():
         for place in places:
@@ -152,6 +169,7 @@ def sources(
                 netrc += login.netrc if login else ""
             except ValueError as error:
                 raise SettingsError(f"The login of {option} {bare} cannot be used: {error}.") from None
+            logins += [login] if login else []
     return Sources(
         env=env,
         no_index=operator.no_index or requirements.no_index,
@@ -159,7 +177,7 @@ def sources(
         netrc=netrc,
         scrub=Scrubber(
             [url for url in (default, *indexes, *links, *operator.urls) if url and not url.startswith(BUNDLE_URL)],
-            [*operator.secrets, *(login.password or login.user for login in requirements.logins)],
+            [*operator.secrets, *(login.password or login.user for login in logins)],
         ),
         deciding=deciding,
         deciding_lines=operator.deciding_lines,

@@ -225,6 +225,7 @@ def _assemble(
         parallel=settings.builds,
         lock_age=settings.lock_minutes * 60,
         source_builds=settings.source_builds,
+        build_network=settings.build_network == "allow",
         environ={**os.environ, **_indexes(settings)},
         spare_parser=_SPARE_PARSER,
         seat=lambda: build_limits.seat(int(settings.build_memory * 1_000_000_000), os.cpu_count() or 1),

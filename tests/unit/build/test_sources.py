@@ -172,9 +172,13 @@ def test_a_functions_index_must_be_a_web_address(home: Path, url: str) -> None:
         sources(Requirements(), None, [url], alone(home))
 
 
-def test_logins_go_to_netrc_before_the_operators(home: Path) -> None:
-    (home / ".netrc").write_text("machine op.example login o password op-secret\n")
-    found = sources(Requirements(logins=[Login("h.example", "u", "fn-secret")]), None, [], alone(home))
+def test_logins_go_to_netrc_before_the_operators_and_of_those_only_what_is_asked(home: Path) -> None:
+    (home / ".netrc").write_text(
+        "machine op.example login o password op-secret\nmachine other.example login x password other-secret\n"
+    )
+    own = Requirements(logins=[Login("h.example", "u", "fn-secret")])
+    found = sources(own, "https://op.example/simple", [], alone(home))
+    assert "op-secret" not in found.scrub("op-secret")
     assert found.netrc.splitlines() == [
         "machine h.example login u password fn-secret",
         "machine op.example login o password op-secret",
