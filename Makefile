@@ -9,7 +9,7 @@ RUN    := $(VENV)/bin
 unexport $(filter-out PYTHON,$(filter PYTHON% CONDA_% VIRTUAL_ENV% PYRIGHT_% RUFF_% __PYVENV_LAUNCHER__ \
 	PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD,$(.VARIABLES)))
 
-.PHONY: demo serve test test-long lint format bench clean setup
+.PHONY: audit demo serve test test-long lint format bench clean setup
 .DEFAULT_GOAL := setup
 
 setup:                 ## The environment in .venv; made anew when the clone was moved, its Python or uv.lock has changed
@@ -39,6 +39,10 @@ test-long: setup   ## What takes longer
 
 bench: setup       ## Figures, as ratios against a floor measured in the same run
 	$(RUN)/python benchmarks/run.py $(ONLY)
+
+audit: $(SYNCED)       ## Known vulnerabilities of what is pinned; needs the internet
+	$(UV) export --frozen --all-extras --no-dev --no-emit-project --quiet -o .make/audit.txt
+	$(UV) tool run pip-audit --disable-pip --require-hashes -r .make/audit.txt
 
 clean:
 	rm -rf $(VENV) .make .pytest_cache .ruff_cache .import_linter_cache

@@ -79,7 +79,8 @@ class Settings:
         index_url: package index for builds, in place of the one that uv, pip.conf or the environment name.
         extra_index_url: further package indexes for builds.
         build_cache: folder of uv's cache. Default: uv's own.
-        builds: builds that run at the same time.
+        builds: builds that run at the same time. Of further ones projects take turns, and a project that has none
+            running does not wait: for such there are as many again.
         source_builds: whether packages may be built from source, in the sandbox; off, every requirement must be there
             as a wheel.
         build_network: `none` keeps what builds packages from source off the network, whatever functions reach; their

@@ -25,6 +25,7 @@ from kvern.build.process import OnLine, Seat
 from kvern.build.revision import Environment, Interpreter, Revision
 from kvern.build.staging import clear, flush, in_thread, staging
 from kvern.build.trash import Trash
+from kvern.build.turns import Turns
 from kvern.build.urls import Scrubber
 from kvern.build.wheels import Wheels
 from kvern.sandbox import Sandbox
@@ -50,6 +51,7 @@ class BuildRequest:
         memory: bytes that one call may use.
         egress: the revision's.
         lock: what it was built with before, perhaps on another machine.
+        project: whose it is: projects take turns.
     """
 
     function_id: int
@@ -65,6 +67,7 @@ class BuildRequest:
     memory: int = 1_500_000_000
     egress: Sequence[str] | None = None
     lock: str | None = None
+    project: str = ""
 
 
 class Builder:
@@ -84,7 +87,7 @@ class Builder:
         cache: uv's package cache; None for uv's own. On the file system of `root` packages are linked from it, else
             copied.
         timeout: seconds that one build may take, without the wait for its turn.
-        parallel: builds at the same time; further ones wait.
+        parallel: builds at the same time; of further ones, projects take turns (`turns.py`).
         lock_age: seconds, see above; 0 to resolve at every deploy.
         limits: how large a bundle may be.
         source_builds: whether packages may be built from source; when off, every requirement must be there as a wheel.
@@ -124,7 +127,7 @@ class Builder:
         self._parsers = Parsers(sandbox, spare_parser, seat)
         self._timeout = timeout
         self._limits = limits
-        self._turns = asyncio.Semaphore(parallel)
+        self._turns = Turns(parallel)
         self._interpreters = interpreters or Interpreters(environ, root / "interpreters.json")
         self._bytecode = Bytecode(root / "bytecode", self._staging, sandbox, seat)
         self._wheels = Wheels(root / "wheels", self._staging)
@@ -158,7 +161,7 @@ class Builder:
             if on_output is not None:
                 on_output(line)
 
-        async with self._turns:
+        async with self._turns.turn(request.project):
             self._building[request.revision_id] = time.time()
             try:
                 async with asyncio.timeout(self._timeout):

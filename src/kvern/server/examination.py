@@ -47,6 +47,7 @@ def examine(data_dir: Path, database: str | None = None) -> list[Finding]:
     """
     looks: list[tuple[str, Callable[[], Finding | list[Finding]]]] = [
         ("kvern", _kvern),
+        ("user", _user),
         ("sandbox", _sandbox),
         ("limits", _limits),
         ("interpreters", _interpreters),
@@ -69,6 +70,14 @@ def _kvern() -> Finding:
     text = f"{kvern.__version__} on Python {platform.python_version()}, {platform.system()} {platform.release()}, "
     text += f"{platform.machine()}, {os.cpu_count()} cores"
     return Finding("kvern", "good", text)
+
+
+def _user() -> Finding:
+    if os.geteuid() == 0:
+        return Finding(
+            "user", "warning", "root; run the service as a user of its own: a wall that fails opens into less"
+        )
+    return Finding("user", "good", f"uid {os.geteuid()}, which is not root")
 
 
 def _sandbox() -> Finding:

@@ -306,6 +306,8 @@ def _banner(
     if aside is not None:
         show(f"  metrics   {local_url(settings.metrics_host, aside.getsockname()[1])}/metrics")
     show(f'  clients   eval "$(kvern env --data-dir {settings.data_dir})"')
+    if os.geteuid() == 0:
+        _log.warning("the service runs as root; run it as a user of its own, so that a wall that fails opens into less")
     if not sandbox.is_boundary:
         warning = "WARNING: functions run WITHOUT A SANDBOX and can read and change all that this user can."
         print(f"\n{'!' * len(warning)}\n{warning}\n{reason}\n{'!' * len(warning)}\n", file=sys.stderr, flush=True)

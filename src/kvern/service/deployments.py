@@ -301,6 +301,7 @@ class Deployments:
             memory=int(record.memory * 1_000_000_000),
             egress=_egress(record.metadata),
             lock=record.lock,
+            project=record.project,
         )
 
     async def _save(self, function: LiveFunction, status: Status) -> None:

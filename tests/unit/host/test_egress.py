@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from kvern.host.egress import Egress, destination
@@ -58,6 +60,47 @@ async def test_a_name_that_leads_to_this_machine_itself_needs_its_address_listed
         await Egress([[destination("localhost")]], None).addresses("localhost", 80)
     listed = [destination(text) for text in ("localhost", "127.0.0.0/8", "::1")]
     assert await Egress([listed], None).addresses("localhost", 80)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1", "fd00:ec2::254", "100.100.100.200", "168.63.129.16",
+     "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"],
+)  # fmt: skip
+async def test_what_is_near_must_be_listed_by_itself(address: str) -> None:
+    wide = [destination(text) for text in ("0.0.0.0/0", "::/0", "*.example.com")]
+    with pytest.raises(PermissionError, match="is not on the list"):
+        await Egress([wide], None).addresses(address, 80)
+
+
+@pytest.mark.parametrize(
+    ("entries", "leads_to", "allowed"),
+    [
+        (["*.example.com"], "10.1.2.3", False),
+        (["*.example.com"], "100.64.0.9", False),
+        (["*.example.com"], "fd12::1", False),
+        (["*.example.com"], "93.184.215.14", True),
+        (["*.example.com", "10.0.0.0/8"], "10.1.2.3", True),
+        (["a.example.com"], "10.1.2.3", True),
+        (["a.example.com"], "169.254.169.254", False),
+        (["a.example.com"], "fd00:ec2::254", False),
+        (["a.example.com", "0.0.0.0/0"], "127.0.0.1", False),
+        (["a.example.com", "127.0.0.1"], "127.0.0.1", True),
+    ],
+)
+async def test_where_a_name_leads_is_judged_too(
+    monkeypatch: pytest.MonkeyPatch, entries: list[str], leads_to: str, allowed: bool
+) -> None:
+    async def look_up(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(None, None, None, "", (leads_to, 80))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up, raising=False)
+    egress = Egress([[destination(text) for text in entries]], None)
+    if allowed:
+        assert await egress.addresses("a.example.com", 80) == [leads_to]
+    else:
+        with pytest.raises(PermissionError, match="leads to"):
+            await egress.addresses("a.example.com", 80)
 
 
 async def test_both_lists_must_have_it_and_the_service_is_always_reached() -> None:
