@@ -282,12 +282,12 @@ class Builder:
         await self._unpack(request.bundle, code)
         entry = await asyncio.to_thread(handler.locate, code, request.function_path)
         await handler.check(code, entry, interpreter, self._parsers)
-        environment = await self._environment(request, code, interpreter, take)
+        environment = await self._environment(request, code, entry, interpreter, take)
         record = {"handler": entry, "environment": environment.key, "lock": environment.lock}
         (draft / _RECORD).write_text(json.dumps(record))
 
     async def _environment(
-        self, request: BuildRequest, code: Path, interpreter: Interpreter, take: OnLine
+        self, request: BuildRequest, code: Path, entry: str, interpreter: Interpreter, take: OnLine
     ) -> Environment:
         """The environment of a revision: with the lock that it had when it was built before, else with a new one."""
         before = _record(self._revisions / request.revision_id)
@@ -299,10 +299,10 @@ class Builder:
                 return environment
         indexes = (request.index_url, request.extra_index_urls)
         if request.lock is not None:
-            environment = await self._environments.again(request.lock, code, interpreter, *indexes, take)
+            environment = await self._environments.again(request.lock, code, entry, interpreter, *indexes, take)
             if environment is not None:
                 return environment
-        return await self._environments.make(code, interpreter, *indexes, take)
+        return await self._environments.make(code, entry, interpreter, *indexes, take)
 
     async def _unpack(self, bundle: Path, code: Path) -> None:
         stop = threading.Event()

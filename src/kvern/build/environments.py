@@ -106,6 +106,7 @@ class Environments:
     async def make(
         self,
         code: Path,
+        handler: str,
         interpreter: Interpreter,
         index_url: str | None,
         extra_index_urls: Sequence[str],
@@ -117,6 +118,7 @@ class Environments:
 
         Args:
             code: the unpacked bundle; must stay until this returns.
+            handler: its entry file, which may say what it needs.
             interpreter: under which Python.
             index_url, extra_index_urls: the function's, credentials included.
             on_line: takes the output, free of credentials.
@@ -126,7 +128,9 @@ class Environments:
             InstallError: something cannot be resolved, fetched, built or installed.
         """
         # In a thread: what it reads was written by users.
-        wanted = await asyncio.to_thread(read, code)
+        wanted = await asyncio.to_thread(read, code, handler, interpreter.version)
+        for note in wanted.notes:
+            on_line(note)
         found = await asyncio.to_thread(sources, wanted, index_url, extra_index_urls, self._environ)
         question = await asyncio.to_thread(self._question, code, wanted, found, interpreter)
         locked = self._recent(question)
@@ -220,6 +224,7 @@ class Environments:
         self,
         lock: str,
         code: Path,
+        handler: str,
         interpreter: Interpreter,
         index_url: str | None,
         extra_index_urls: Sequence[str],
@@ -229,13 +234,13 @@ class Environments:
 
         Args:
             lock: as it is there.
-            code, interpreter, index_url, extra_index_urls, on_line: as for `make`.
+            code, handler, interpreter, index_url, extra_index_urls, on_line: as for `make`.
 
         Returns:
             None when they are not to be had: something was built from source, or an index has not got it any more.
         """
         # In a thread: what it reads was written by users.
-        wanted = await asyncio.to_thread(read, code)
+        wanted = await asyncio.to_thread(read, code, handler, interpreter.version)
         found = await asyncio.to_thread(sources, wanted, index_url, extra_index_urls, self._environ)
         # Where several files fit, another index may give others than whoever has that environment got.
         asked = "" if is_exact(lock) else await asyncio.to_thread(self._question, code, wanted, found, interpreter)

@@ -145,7 +145,7 @@ class Installer:
             if not from_source:
                 for line in lines:
                     job.on_line(line)
-            raise InstallError(f"The requirements cannot be met: {_message(lines)}", "\n".join(lines))
+            raise InstallError(f"The requirements cannot be met: {wanted.told(_message(lines))}", "\n".join(lines))
         # A build backend may have made anything of the file.
         if out.is_symlink() or not out.is_file() or out.stat().st_size > _LOCK_LIMIT:
             raise InstallError("The requirements cannot be met: no lock was written.", "\n".join(lines))

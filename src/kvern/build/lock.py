@@ -82,7 +82,7 @@ def with_demanded(lock: str, demanded: Mapping[str, set[str]]) -> str:
         kept = [digest for digest in hashes if digest in wanted] if wanted else hashes
         if wanted and not kept:
             raise InstallError(
-                f"The requirements cannot be met: requirements.txt demands hashes for {pinned} that no file of it has."
+                f"The requirements cannot be met: the bundle demands hashes for {pinned} that no file of it has."
             )
         lines.append(_line(pinned, kept, ""))
     return "".join(lines)

@@ -12,6 +12,11 @@ from kvern.build.urls import Login, one_url
 BUNDLE_URL = "file:///bundle/"
 """Stands for the bundle's root in lines and locks, so that the same archives make the same lock wherever they lie."""
 
+_OURS = re.compile(
+    r" in `?[^\s`]*(?:requirements|constraints)\.in`?(?: at position \d+)?|: [^\s:]*requirements\.in:\d+:\d+"
+)
+_TOLD = 5
+
 
 @dataclass(slots=True)
 class Requirements:
@@ -48,6 +53,16 @@ class Requirements:
     needs_source: bool = False
     places: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
+
+    def told(self, message: str) -> str:
+        """What uv says went wrong, with the user's files and lines in place of those that uv was given."""
+        message = _OURS.sub("", message)
+        told: list[str] = []
+        for line, place in self.places.items():
+            name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
+            if name and re.search(rf"(?<![\w.-]){re.escape(normal(name))}(?![\w-])", message):
+                told.append(f"{name}: {place}")
+        return f"{message} ({'; '.join(told[:_TOLD])})" if told else message
 
 
 def normal(name: str) -> str:
