@@ -97,10 +97,11 @@ def test_a_list_smuggled_into_one_value_reaches_no_folder_of_the_server(
 @pytest.mark.parametrize("field", ["indexUrl", "extraIndexUrls"])
 def test_a_list_smuggled_into_a_functions_index_is_refused(api: Api, index: Index, elsewhere: Path, field: str) -> None:
     url = f"{index.url} file://{elsewhere}"
-    wanted = {"name": "test", "fileId": api.upload(bundle(handler=HANDLER, requirements="hidden\n"))}
-    answer = api.post("/functions", {"items": [{**wanted, field: url if field == "indexUrl" else [url]}]})
+    more: dict[str, Any] = {field: url if field == "indexUrl" else [url]}
+    wanted = {"name": "test", "fileId": api.upload(bundle(handler=HANDLER, requirements="hidden\n")), **more}
+    answer = api.post("/functions", {"items": [wanted]})
     if answer.status_code == 201:
-        assert "hidden" not in failed(api, "hidden\n", **{field: url if field == "indexUrl" else [url]}).split("\n")[0]
+        assert f"{field}: a package index must be given as" in failed(api, "hidden\n", **more)
 
 
 @pytest.mark.parametrize(
