@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from kvern.server.ask import Answer, Ask, answers
 from kvern.service.files import Content, Files, shown
+from kvern.service.identity import Principal
 from kvern.service.service import Service
 from kvern.store.blobs import Blobs
 from kvern.wire import files as wire
@@ -38,33 +39,33 @@ class FileRoutes:
     async def create(self, ask: Ask[wire.FileWrite]) -> Answer:
         base_url = ask.base_url()
         made = await self._files.create(ask.who, ask.body, overwrite=ask.flag("overwrite"))
-        return Answer(self._with_link(ask.project, base_url, made), 201)
+        return Answer(self._with_link(ask.who, base_url, made), 201)
 
     @answers(Items[wire.File], 201)
     async def upload_link(self, ask: Ask[wire.UploadIds]) -> Answer:
         """A new link for a file that is there; wrapped in `items`, unlike the answer of `create` (contract 7.2)."""
         base_url = ask.base_url()
         file = await self._for_upload(ask)
-        return Answer(list_body([self._with_link(ask.project, base_url, file)]), 201)
+        return Answer(list_body([self._with_link(ask.who, base_url, file)]), 201)
 
-    def _with_link(self, project: str, base_url: str, file: wire.File) -> wire.File:
-        file.upload_url = _upload_url(base_url, self._uploads.link(project, file.id))
+    def _with_link(self, who: Principal, base_url: str, file: wire.File) -> wire.File:
+        file.upload_url = _upload_url(base_url, self._uploads.link(who.project, file.id, who))
         return file
 
     @answers(wire.File, 201, "overwrite", "parts")
     async def init_multipart(self, ask: Ask[wire.FileWrite]) -> Answer:
         base_url, parts = ask.base_url(), _parts(ask)
         made = await self._files.create(ask.who, ask.body, overwrite=ask.flag("overwrite"))
-        return Answer(await self._with_links(ask.project, base_url, made, parts), 201)
+        return Answer(await self._with_links(ask.who, base_url, made, parts), 201)
 
     @answers(Items[wire.File], 201, "parts")
     async def multipart_link(self, ask: Ask[wire.UploadIds]) -> Answer:
         base_url, parts = ask.base_url(), _parts(ask)
         file = await self._for_upload(ask)
-        return Answer(list_body([await self._with_links(ask.project, base_url, file, parts)]), 201)
+        return Answer(list_body([await self._with_links(ask.who, base_url, file, parts)]), 201)
 
-    async def _with_links(self, project: str, base_url: str, file: wire.File, parts: int) -> wire.File:
-        file.upload_id, proofs = await self._uploads.begin(project, file.id, parts)
+    async def _with_links(self, who: Principal, base_url: str, file: wire.File, parts: int) -> wire.File:
+        file.upload_id, proofs = await self._uploads.begin(who.project, file.id, parts, who)
         file.upload_urls = [_upload_url(base_url, proof) for proof in proofs]
         return file
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from kvern.service.capabilities import Capabilities
+from kvern.service.capabilities import Capabilities, parsed
 from kvern.service.clock import Clock
 from kvern.service.guesses import Guesses
 from kvern.service.identity import Principal
@@ -79,6 +79,11 @@ class Clients:
 
     def get(self, client_id: str) -> ClientRecord | None:
         return self._records.get(client_id)
+
+    def may(self, client_id: str, capability: str) -> bool:
+        """Whether a client is there, and may do something anywhere."""
+        record = self._records.get(client_id)
+        return record is not None and capability in parsed(record.capabilities).actions
 
     def of_project(self, project: str) -> list[ClientRecord]:
         """Oldest first."""

@@ -26,6 +26,7 @@ class Grant(msgspec.Struct, array_like=True):
     Args:
         upload: the upload in parts to which the bytes belong; empty when they are the whole file.
         part: the number of the part, from 0.
+        maker: the client of the built-in issuer that asked for the link; empty for others.
     """
 
     action: Action
@@ -35,6 +36,7 @@ class Grant(msgspec.Struct, array_like=True):
     serial: str = ""
     upload: str = ""
     part: int = 0
+    maker: str = ""
 
 
 class Links:
@@ -45,11 +47,18 @@ class Links:
         self._clock = clock
 
     def sign(
-        self, action: Action, project: str, file_id: int, milliseconds: int, upload: str = "", part: int = 0
+        self,
+        action: Action,
+        project: str,
+        file_id: int,
+        milliseconds: int,
+        upload: str = "",
+        part: int = 0,
+        maker: str = "",
     ) -> str:
         """The part of a link that proves access."""
         until = self._clock.now() + milliseconds
-        body = msgspec.json.encode(Grant(action, project, file_id, until, secrets.token_hex(4), upload, part))
+        body = msgspec.json.encode(Grant(action, project, file_id, until, secrets.token_hex(4), upload, part, maker))
         return f"{_text(body)}.{_text(self._mac(body))}"
 
     def check(self, action: Action, proof: str) -> Grant:

@@ -138,7 +138,9 @@ class Service:
         links = Links(keys.links, clock)
         self.data_sets = DataSets(store, clock)
         self.files = Files(store, blobs, clock, links)
-        self.uploads = Uploads(store, blobs, clock, links, self.files, settings.megabytes(settings.file_limit_mb))
+        self.uploads = Uploads(
+            store, blobs, clock, links, self.files, settings.megabytes(settings.file_limit_mb), self.clients
+        )
         self.functions = Functions(store, blobs, vault, clock, self.files, settings, self.servers)
         self.calls = Calls(
             store, clock, engine, self.functions, self.sessions, self.issuer, settings, observer, self.servers

@@ -19,15 +19,16 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from kvern.service.clients import Clients
 from kvern.service.clock import Clock
 from kvern.service.files import Files, unknown_file
-from kvern.service.identity import Principal
+from kvern.service.identity import BUILTIN, Principal
 from kvern.service.links import UPLOAD_MS, Grant, Links
 from kvern.store import Store, files, uploads
 from kvern.store.blobs import Blobs
 from kvern.store.uploads import PartRecord, UploadRecord
 from kvern.wire import files as wire
-from kvern.wire.errors import InvalidError, NotFoundError, TooLargeError
+from kvern.wire.errors import ForbiddenError, InvalidError, NotFoundError, TooLargeError
 
 _PIECE = 4 * 1024**2
 _SHOWN = 20
@@ -39,9 +40,20 @@ class Uploads:
 
     Args:
         limit: bytes that one file may have, however it comes.
+        clients: tell whether the client that asked for a link may still write files.
     """
 
-    def __init__(self, store: Store, blobs: Blobs, clock: Clock, links: Links, files: Files, limit: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        clock: Clock,
+        links: Links,
+        files: Files,
+        limit: int,
+        clients: Clients | None = None,
+    ) -> None:
+        self._clients = clients
         self._store = store
         self._blobs = blobs
         self._clock = clock
@@ -50,11 +62,13 @@ class Uploads:
         self._limit = limit
         self._keeping: set[asyncio.Task[bool]] = set()
 
-    def link(self, project: str, file_id: int) -> str:
-        """The proof of a link for all bytes of a file at once."""
-        return self._links.sign("upload", project, file_id, UPLOAD_MS)
+    def link(self, project: str, file_id: int, who: Principal | None = None) -> str:
+        """The proof of a link for all bytes of a file at once; it ends with the client that asked for it."""
+        return self._links.sign("upload", project, file_id, UPLOAD_MS, maker=_maker(who))
 
-    async def begin(self, project: str, file_id: int, parts: int) -> tuple[str, list[str]]:
+    async def begin(
+        self, project: str, file_id: int, parts: int, who: Principal | None = None
+    ) -> tuple[str, list[str]]:
         """Begin an upload in parts; its id, and the proofs of the links, in the order of the parts.
 
         Raises:
@@ -67,7 +81,10 @@ class Uploads:
             id=upload_id, project=project, file_id=file_id, parts=parts, created_time=self._clock.now()
         )
         await self._store.transact(lambda connection: uploads.add(connection, record))
-        proofs = [self._links.sign("upload", project, file_id, UPLOAD_MS, upload_id, number) for number in range(parts)]
+        maker = _maker(who)
+        proofs = [
+            self._links.sign("upload", project, file_id, UPLOAD_MS, upload_id, number, maker) for number in range(parts)
+        ]
         return upload_id, proofs
 
     async def take(self, proof: str, content: AsyncIterable[bytes]) -> None:
@@ -79,6 +96,8 @@ class Uploads:
             TooLargeError: there are more bytes than a file, or a part, may have.
         """
         grant = self._links.check("upload", proof)
+        if grant.maker and self._clients is not None and not self._clients.may(grant.maker, "filesAcl:WRITE"):
+            raise ForbiddenError("The link is not good any more: the client that asked for it is gone")
         if grant.upload:
             await self._take_part(grant, content)
         else:
@@ -207,6 +226,10 @@ class Uploads:
         for key in keys:
             if key is not None:
                 await self._blobs.delete(key)
+
+
+def _maker(who: Principal | None) -> str:
+    return who.subject if who is not None and who.issuer == BUILTIN else ""
 
 
 def _replace(

@@ -174,6 +174,16 @@ def test_who_looks_after_clients_cannot_remove_one_that_may_do_more(api: Api, cl
     assert weak.get("/functions").status_code == 401
 
 
+def test_an_upload_link_ends_with_the_client_that_asked_for_it(api: Api, client_of: Callable[..., Api]) -> None:
+    client = client_of("lab", may("files", "READ", "WRITE"))
+    one = client.post("/files", {"name": "one"}).json()["uploadUrl"]
+    [part] = client.post("/files/initmultipartupload?parts=1", {"name": "parts"}).json()["uploadUrls"]
+    assert client.http.put(one, content=b"while it is there").status_code == 200
+    api.post("/kvern/clients/delete", {"items": [client.env["IDP_CLIENT_ID"]], "project": "lab"})
+    for link in (one, part):
+        assert client.http.put(link, content=b"afterwards").status_code == 403
+
+
 # Last, so that the minute has nearly passed
 
 
