@@ -23,8 +23,8 @@ from .process import children
 GRACE = 0.02
 """Seconds that a thread may take to end."""
 
-SETTLE = 0.003
-"""Seconds in which a thread that was started begins to run."""
+SETTLE = 0.1
+"""Seconds that a thread which was just started may wait for a processor."""
 
 _STANDARD = os.path.dirname(threading.__file__) + os.sep  # noqa: PTH120
 _PACKAGES = os.sep + "site-packages" + os.sep
@@ -45,7 +45,7 @@ class Leftovers:
             return left
         tasks = _tasks()
         if tasks > self._tasks:  # one that was started this moment runs no Python code yet, and no look would find it
-            time.sleep(SETTLE)
+            _settle()
         self._tasks = tasks
         return self._running() if tasks > 1 else ""
 
@@ -120,6 +120,23 @@ def _tasks() -> int:
         return os.stat("/proc/self/task").st_nlink - 2  # noqa: PTH116
     except OSError:
         return threading.active_count()
+
+
+def _settle() -> None:
+    """Wait until no thread waits for a processor: each that Python code started is then at something."""
+    deadline = time.monotonic() + SETTLE
+    while time.monotonic() < deadline:
+        time.sleep(0.002)
+        if not any(_runs(task) for task in os.listdir("/proc/self/task") if int(task) != threading.get_native_id()):  # noqa: PTH208
+            return
+
+
+def _runs(task: str) -> bool:
+    try:
+        with open(f"/proc/self/task/{task}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] == "R"
+    except OSError:
+        return False
 
 
 def _frames() -> dict[int, FrameType]:
