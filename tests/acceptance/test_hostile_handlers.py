@@ -386,7 +386,8 @@ def test_one_that_speaks_after_its_answer_harms_no_later_call(api: Api, probe: i
         threading.Thread(target=speak, daemon=True).start()
     """
     call = ended(api, probe, code)
-    assert call["status"] == "Completed"
+    # The thread may have spoken before the answer, while the worker looked for what the call left.
+    assert call["status"] == "Completed" or "no answer" in call["error"]["message"], call
     until(lambda: ended(api, probe, "")["status"] == "Completed", 10, "a worker without that thread")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from .process import children
 
-GRACE = 0.02
+GRACE = 0.002
 """Seconds that a thread may take to end."""
 
 SETTLE = 0.1
