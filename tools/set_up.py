@@ -93,6 +93,8 @@ def main() -> None:
         is_same = told.split("\n")[:2] == wanted.split("\n")[:2] and os.access(python, os.X_OK)
         anew = ["venv", "--quiet", "--no-project", "--clear", "--python", base_python(), VENV]
         if uv and (is_same or run([uv, *anew], environment)) and _install(uv, environment, sources):
+            # Nothing is compiled at a start then, not even where Python is told to write no bytecode.
+            run([python, "-m", "compileall", "-q", ROOT / "src"], environment)
             STAMP.write_text(wanted, encoding="utf-8")
             return
     sys.exit(
@@ -104,10 +106,11 @@ def main() -> None:
 
 def _install(uv: Path, environment: dict[str, str], sources: Sources) -> bool:
     if sources.index is None and not sources.links_alone:
-        return run([uv, "sync", "--quiet", "--frozen", "--all-extras", "--no-progress", "--python", VENV], environment)
+        sync = [uv, "sync", "--quiet", "--frozen", "--all-extras", "--no-progress", "--compile-bytecode"]
+        return run([*sync, "--python", VENV], environment)
     listed = MADE / "requirements.txt"
     export = [uv, "export", "--quiet", "--frozen", "--all-extras", "--no-header", "--output-file", listed]
-    install = [uv, "pip", "sync", "--quiet", "--no-progress", "--python", VENV, listed]
+    install = [uv, "pip", "sync", "--quiet", "--no-progress", "--compile-bytecode", "--python", VENV, listed]
     if not run(export, environment):
         return False
     # Links that do not have everything are no reason to fail where an index can be reached.
