@@ -37,7 +37,6 @@ from kvern.server.heads import Incoming
 from kvern.server.http import WHOLE, Whole
 from kvern.server.log import access
 from kvern.server.short_way import Endpoint, ShortWay, number
-from kvern.server.upstream import Elsewhere, Upstream
 from kvern.service.identity import Identity, Principal
 from kvern.service.log_context import bound
 from kvern.service.metrics import Metrics
@@ -94,6 +93,8 @@ def edge(service: Service, table: Sequence[Route]) -> ASGIApp:
         short.add(row.method, path, endpoint)
     routes = [Mounted(path, _by_method(endpoints), methods=[*endpoints]) for path, endpoints in paths.items()]
     if service.settings.upstream is not None:
+        # With it comes a client of HTTP, for which no other service waits at its start.
+        from kvern.server.upstream import Elsewhere, Upstream
 
         async def bearer(request: Request) -> str:
             """The caller's own token; for a function, the one that stands behind its session."""

@@ -1,4 +1,8 @@
-"""The built-in issuer: client credentials in, signed tokens out; and tokens for the sessions of calls."""
+"""The built-in issuer: client credentials in, signed tokens out; and tokens for the sessions of calls.
+
+PyJWT is imported where it is used, here and for foreign issuers: it loads all of X.509, for which no start waits. A
+server loads it as soon as it is ready.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-import jwt
 import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -90,11 +93,15 @@ class BuiltinIssuer:
         return self._sign(claims, seconds)
 
     def _sign(self, claims: dict[str, Any], seconds: float) -> str:
+        import jwt
+
         now = self._clock.now() // 1000
         times = {"iss": ISSUER, "aud": ISSUER, "iat": now, "exp": now + int(seconds)}
         return jwt.encode({**times, **claims}, self._key, algorithm=_ALGORITHM)
 
     async def verify(self, token: str) -> Assertion:
+        import jwt
+
         try:
             decoded = jwt.decode(
                 token,

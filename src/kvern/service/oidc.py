@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import jwt
-
 from kvern.service.authority import Assertion
 from kvern.service.clock import Clock
 from kvern.service.groups import Groups
@@ -99,6 +97,8 @@ class OidcIssuer:
         return reply.body
 
     async def verify(self, token: str) -> Assertion:
+        import jwt  # see `kvern.service.issuer`
+
         its = self.settings
         try:
             header = jwt.get_unverified_header(token)
@@ -213,6 +213,8 @@ _SIGNATURE_ONLY: Any = {
 
 def _signed(token: str, key: Key, algorithm: str) -> dict[str, Any]:
     """The claims of a token. Raises `InvalidSignatureError` when the key is not the one that signed."""
+    import jwt
+
     try:
         return jwt.decode(token, key.public, algorithms=[algorithm], options=_SIGNATURE_ONLY)
     except jwt.InvalidSignatureError:

@@ -6,12 +6,11 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import quote
 
-import httpx2
-
-from kvern.service.cookieless import no_cookies
+if TYPE_CHECKING:  # it is loaded when an issuer is asked, as most services have none of others
+    import httpx2
 
 ANSWER_MOST = 1_000_000
 """Bytes of an answer that is read."""
@@ -52,6 +51,10 @@ class RealHttp:
 
     def _open(self) -> httpx2.AsyncClient:
         if self._client is None:  # made when it is needed: loading certificates takes a while
+            import httpx2
+
+            from kvern.service.cookieless import no_cookies
+
             timeout = httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
             self._client = httpx2.AsyncClient(timeout=timeout, follow_redirects=False, cookies=no_cookies())
         return self._client
@@ -71,6 +74,8 @@ class RealHttp:
         return await self._ask(request)
 
     async def _ask(self, request: httpx2.Request) -> Reply:
+        import httpx2
+
         where = f"{request.url.scheme}://{request.url.netloc.decode()}{request.url.path}"
         try:
             answer = await self._open().send(request, stream=True)

@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kvern.service.clock import Clock
@@ -157,6 +156,8 @@ def _usable(found: dict[str, Any]) -> list[Key]:
 
 
 def _key(words: dict[str, Any]) -> Key | None:
+    import jwt  # see `kvern.service.issuer`
+
     operations: object = words.get("key_ops", ["verify"])
     if words.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return None
