@@ -65,6 +65,7 @@ class Settings:
         response_size_mb: largest response of a call, in MB.
         log_limit_mb: log kept of one call, in MB.
         file_limit_mb: largest file, in MB.
+        upload_link_hours: within which an upload must begin after its link was asked for, in hours; 168 at most.
         max_functions: functions in a project.
         max_schedules: schedules in a project.
         max_function_schedules: schedules of one function.
@@ -133,6 +134,7 @@ class Settings:
     response_size_mb: float = 1
     log_limit_mb: float = 10
     file_limit_mb: float = 5000
+    upload_link_hours: float = 24
     max_functions: int = 100
     max_schedules: int = 1000
     max_function_schedules: int = 100
@@ -195,6 +197,7 @@ class Settings:
             "timeout_minutes",
             "data_limit_mb",
             "response_size_mb",
+            "upload_link_hours",
             "builds",
             "build_timeout_minutes",
             "build_memory",

@@ -14,6 +14,8 @@ from kvern.service.clock import Clock
 from kvern.wire.errors import ForbiddenError
 
 UPLOAD_MS = 7 * 24 * 3_600_000
+"""After so long what was begun and never uploaded is tidied away; no link lives longer."""
+
 DOWNLOAD_MS = 30_000
 DOWNLOAD_EXTENDED_MS = 3_600_000
 

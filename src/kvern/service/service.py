@@ -139,7 +139,14 @@ class Service:
         self.data_sets = DataSets(store, clock)
         self.files = Files(store, blobs, clock, links)
         self.uploads = Uploads(
-            store, blobs, clock, links, self.files, settings.megabytes(settings.file_limit_mb), self.clients
+            store,
+            blobs,
+            clock,
+            links,
+            self.files,
+            settings.megabytes(settings.file_limit_mb),
+            self.clients,
+            min(int(settings.upload_link_hours * 3_600_000), UPLOAD_MS),
         )
         self.functions = Functions(store, blobs, vault, clock, self.files, settings, self.servers)
         self.calls = Calls(

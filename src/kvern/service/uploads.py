@@ -41,6 +41,7 @@ class Uploads:
     Args:
         limit: bytes that one file may have, however it comes.
         clients: tell whether the client that asked for a link may still write files.
+        link_ms: for how long a link is good, in ms. What comes over it may take longer.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Uploads:
         files: Files,
         limit: int,
         clients: Clients | None = None,
+        link_ms: int = UPLOAD_MS,
     ) -> None:
+        self._link_ms = link_ms
         self._clients = clients
         self._store = store
         self._blobs = blobs
@@ -64,7 +67,7 @@ class Uploads:
 
     def link(self, project: str, file_id: int, who: Principal | None = None) -> str:
         """The proof of a link for all bytes of a file at once; it ends with the client that asked for it."""
-        return self._links.sign("upload", project, file_id, UPLOAD_MS, maker=_maker(who))
+        return self._links.sign("upload", project, file_id, self._link_ms, maker=_maker(who))
 
     async def begin(
         self, project: str, file_id: int, parts: int, who: Principal | None = None
@@ -83,7 +86,8 @@ class Uploads:
         await self._store.transact(lambda connection: uploads.add(connection, record))
         maker = _maker(who)
         proofs = [
-            self._links.sign("upload", project, file_id, UPLOAD_MS, upload_id, number, maker) for number in range(parts)
+            self._links.sign("upload", project, file_id, self._link_ms, upload_id, number, maker)
+            for number in range(parts)
         ]
         return upload_id, proofs
 

@@ -89,7 +89,7 @@ def remove(connection: Connection, ids: Sequence[int]) -> list[str]:
 
 
 def forget_empty_before(connection: Connection, moment: int) -> int:
-    """Delete files for which no bytes came by `moment` (ms): an upload link lives for a week (contract 7.3)."""
+    """Delete files for which no bytes came by `moment` (ms): after a week they are removed (contract 7.3)."""
     gone = delete(files).where(files.c.blob.is_(None), files.c.last_updated_time < moment)
     return connection.execute(gone).rowcount
 
