@@ -16,7 +16,7 @@ class ClientWrite(Body):
     """`project` defaults to the one in the path."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
-    capabilities: Annotated[list[Annotated[dict[str, Any], Meta(max_length=1)]], Meta(min_length=1, max_length=1000)]
+    capabilities: Annotated[list[Annotated[dict[str, Any], Meta(max_length=16)]], Meta(min_length=1, max_length=1000)]
     project: Annotated[str, Meta(max_length=32)] | None = None
 
     def __post_init__(self) -> None:

@@ -13,8 +13,8 @@ from kvern.wire.capabilities import CAPABILITIES_BYTES, Acl, check
 
 class GroupWrite(Body):
     name: Annotated[str, Meta(min_length=1, max_length=255)]
-    capabilities: Annotated[list[Annotated[dict[str, Any], Meta(max_length=1)]], Meta(max_length=1000)] = msgspec.field(
-        default_factory=list[Acl]
+    capabilities: Annotated[list[Annotated[dict[str, Any], Meta(max_length=16)]], Meta(max_length=1000)] = (
+        msgspec.field(default_factory=list[Acl])
     )
     source_id: Annotated[str, Meta(max_length=255)] | None = None
     metadata: Annotated[dict[str, Annotated[str, Meta(max_length=512)]], Meta(max_length=256)] | None = None

@@ -280,7 +280,7 @@ async def test_a_lock_shows_no_credentials_however_they_got_into_it(p: Plant) ->
     assert function.revision is not None
     environment = dataclasses.replace(function.revision.environment, lock="x @ https://me:hush@host/x.whl\n")
     function.revision = dataclasses.replace(function.revision, environment=environment)
-    assert p.service.deployments.lock(function).lock == "x @ https://****@host/x.whl\n"
+    assert p.service.deployments.lock(function).lock == "x @ https://host/…\n"
 
 
 async def test_the_log_of_a_build_tells_its_end(p: Plant) -> None:

@@ -67,7 +67,7 @@ def pairs(count: int, key: int = 1, value: int = 1) -> dict[str, str]:
         ("function filter", "externalIdPrefix", ["", "x" * 255], ["x" * 256]),
         ("function filter", "createdTime", [{}, {"min": 0}, {"max": GREATEST}, {"min": 5, "max": 1}], [{"min": -1}, {"min": 1.5}, {"max": "1"}, {"max": GREATEST + 1}, 5]),
         # 4.2, 4.4
-        ("call", "nonce", ["x", "x" * 255], ["", "x" * 256, 5]),
+        ("call", "nonce", ["x", "x" * 32_768], ["", "x" * 32_769, 5]),
         ("call", "data", [{}, [], 1, "x", True, {"Any_Key": None}], []),
         ("call filter", "status", ["Running", "Completed", "Failed", "Timeout"], ["running", "Queued"]),
         ("call filter", "scheduleId", [1], [0, "1"]),
