@@ -40,6 +40,7 @@ class Settings:
         head_seconds: within which a client must have sent the whole head of a request, in seconds.
         body_seconds: within which more of a body must come, in seconds.
         answer_seconds: within which a client must take more of an answer, in seconds.
+        read_seconds: after which a list or a search in the database is given up, in seconds.
         data_dir: folder that holds everything the service keeps; made when it is not there.
         database: `postgresql://user@host/name`, with a password in the variable or the file only. Default: SQLite, in
             the data folder.
@@ -115,6 +116,7 @@ class Settings:
     head_seconds: float = 15
     body_seconds: float = 30
     answer_seconds: float = 60
+    read_seconds: float = 10
     data_dir: Path = Path(".kvern")
     database: str | None = field(default=None, repr=False)
     blobs: str | None = None
@@ -194,6 +196,7 @@ class Settings:
             "head_seconds",
             "body_seconds",
             "answer_seconds",
+            "read_seconds",
             "timeout_minutes",
             "data_limit_mb",
             "response_size_mb",

@@ -51,6 +51,7 @@ from kvern.store import (
     sessions,
     tables,
 )
+from kvern.store.deadline import ReadTooLongError, check
 from kvern.store.postgres import PostgresStore
 from kvern.store.sqlite import SqliteStore
 from tests.postgres import execute
@@ -907,3 +908,48 @@ async def test_a_locked_file_is_a_fault_until_it_is_free(path: Path) -> None:
     finally:
         other.close()
         store.stop()
+
+
+# Deadlines of reads
+
+
+@pytest.fixture(params=["sqlite_file", "memory", "postgres"])
+def hurried(request: pytest.FixtureRequest, path: Path) -> Iterator[Store]:
+    """A store whose reads for requests may take next to no time."""
+    made: Store
+    if request.param == "postgres":
+        made = PostgresStore(request.getfixturevalue("emptied_postgres")(), 0.05)
+    else:
+        made = SqliteStore(path if request.param == "sqlite_file" else None, read_seconds=0.05)
+    made.start()
+    yield made
+    made.stop()
+
+
+def count_to(number: int) -> Callable[[Connection], int]:
+    counting = (
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {number}) SELECT max(i) FROM n"
+    )
+    return lambda connection: connection.execute(text(counting)).scalar_one()
+
+
+async def test_a_read_for_a_request_that_takes_too_long_is_given_up(hurried: Store) -> None:
+    for _ in range(6):  # more than there are readers
+        with pytest.raises(ReadTooLongError):
+            await hurried.look_up(count_to(1_000_000_000))
+    assert await hurried.look_up(count_to(10)) == 10
+
+
+async def test_a_loop_over_rows_that_takes_too_long_is_given_up(hurried: Store) -> None:
+    def work(connection: Connection) -> None:
+        while True:
+            check(connection)
+
+    with pytest.raises(ReadTooLongError):
+        await hurried.look_up(work)
+
+
+async def test_a_read_of_the_service_itself_has_no_deadline(hurried: Store) -> None:
+    with pytest.raises(ReadTooLongError):
+        await hurried.look_up(count_to(1_000_000))
+    assert await hurried.read(count_to(1_000_000)) == 1_000_000

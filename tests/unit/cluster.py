@@ -80,6 +80,10 @@ class Door:
         self._pass()
         return await self._store.read(work)
 
+    async def look_up(self, work: Callable[[Connection], T]) -> T:
+        self._pass()
+        return await self._store.look_up(work)
+
     def fence(self, check: Callable[[Connection], None] | None) -> None:
         self._check = check
 

@@ -329,6 +329,9 @@ class GatedStore:
     def read(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         return self._store.read(work)
 
+    def look_up(self, work: Callable[[Connection], T]) -> Awaitable[T]:
+        return self._store.look_up(work)
+
     def next_id(self) -> int:
         return self._store.next_id()
 

@@ -5,6 +5,7 @@ what is raised                     | status      | log
 ApiError                           | its own     | nothing; see `_with_news`
 no such route, wrong method        | 404, 405    | nothing
 FencedError                        | 503         | nothing: the service has said so
+ReadTooLongError                   | 408         | warning, with the request id
 StoreFault                         | 500         | error, with the request id
 anything else                      | 500         | traceback, with the request id
 the client went away               | no answer   | nothing
@@ -44,8 +45,9 @@ from kvern.service.observer import Observer
 from kvern.service.service import Service
 from kvern.service.tracing import Tracer
 from kvern.store import FencedError, StoreFault
+from kvern.store.deadline import ReadTooLongError
 from kvern.wire.base import encode
-from kvern.wire.errors import ApiError, FaultError, ForbiddenError, UnauthenticatedError, UnavailableError
+from kvern.wire.errors import ApiError, FaultError, ForbiddenError, TooLongError, UnauthenticatedError, UnavailableError
 
 if TYPE_CHECKING:
     from kvern.server.app import Route
@@ -369,6 +371,11 @@ def _refusal(scope: dict[str, Any] | Scope, error: Exception, request_id: str) -
         )
     if isinstance(error, FencedError):
         error = UnavailableError("This server is cut off from the others; ask again in a moment")
+    if isinstance(error, ReadTooLongError):
+        _log.warning("%s %s request id %s: %s", scope["method"], _told(scope), request_id, error)
+        error = TooLongError(
+            "Given up, because it took too long; ask for less: a `limit`, a narrower `filter` or `partition`, fewer ids"
+        )
     if not isinstance(error, ApiError):
         what = f"{scope['method']} {_told(scope)} request id {request_id}"
         if isinstance(error, StoreFault):

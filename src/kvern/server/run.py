@@ -158,12 +158,12 @@ def _spare_the_collector() -> None:
 def open_store(settings: Settings) -> Store:
     """The database of the settings, not started. Raises `ValueError` when what it takes is not installed."""
     if settings.database is None:
-        return SqliteStore(settings.data_dir / "kvern.db")
+        return SqliteStore(settings.data_dir / "kvern.db", read_seconds=settings.read_seconds)
     try:
         from kvern.store.postgres import PostgresStore
     except ImportError as error:
         raise ValueError(f"a PostgreSQL database needs more packages: install kvern[postgres] ({error})") from error
-    return PostgresStore(settings.database)
+    return PostgresStore(settings.database, settings.read_seconds)
 
 
 def _open_blobs(settings: Settings) -> Blobs:

@@ -74,7 +74,7 @@ class DataSets:
         def work(connection: Connection) -> list[DataSetRecord | None]:
             return _found(connection, who.project, items, readable)
 
-        found = await self._store.read(work)
+        found = await self._store.look_up(work)
         missing = [item.as_dict() for item, record in zip(items, found, strict=True) if record is None]
         if missing and not ignore_unknown:
             raise UnknownItemsError("Data set ids not found", missing=missing)
@@ -147,7 +147,7 @@ class DataSets:
                         break
             return page
 
-        rows = await self._store.read(work)
+        rows = await self._store.look_up(work)
         cursor = write_cursor(rows[limit - 1].id) if len(rows) > limit else None
         return [shown(record) for record in rows[:limit]], cursor
 

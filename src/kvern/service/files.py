@@ -115,7 +115,7 @@ class Files:
         def work(connection: Connection) -> list[FileRecord | None]:
             return _found(connection, who.project, items, within)
 
-        found = await self._store.read(work)
+        found = await self._store.look_up(work)
         missing = [item for item, record in zip(items, found, strict=True) if record is None]
         if missing and not ignore_unknown:
             raise _unknown(missing)
@@ -224,7 +224,7 @@ class Files:
                         break
             return page
 
-        rows = await self._store.read(work)
+        rows = await self._store.look_up(work)
         cursor = write_cursor(rows[limit - 1].id) if len(rows) > limit else None
         return [shown(record) for record in rows[:limit]], cursor
 

@@ -51,7 +51,7 @@ class History:
             started, call_id = read_cursor(query.cursor, 2)
             after = (started, call_id)
         wanted = query.filter or wire.CallFilter()
-        rows = await self._store.read(lambda connection: calls.page(connection, function_id, wanted, limit + 1, after))
+        rows = await self._store.look_up(lambda c: calls.page(c, function_id, wanted, limit + 1, after))
         cursor = write_cursor(rows[limit - 1].start_time, rows[limit - 1].id) if len(rows) > limit else None
         return rows[:limit], cursor
 
@@ -71,7 +71,7 @@ class History:
         return record
 
     async def _kept(self, function_id: int, call_id: int) -> CallRecord:
-        record = await self._store.read(lambda connection: calls.get(connection, function_id, call_id))
+        record = await self._store.look_up(lambda connection: calls.get(connection, function_id, call_id))
         if record is None:
             raise NotFoundError(f"Call {call_id} of function {function_id} does not exist", missing=[{"id": call_id}])
         return record
@@ -95,7 +95,7 @@ class History:
         found = {call_id: live.record for call_id in ids if (live := self._live(function_id, call_id)) is not None}
         rest = [call_id for call_id in ids if call_id not in found]
         if rest:
-            found.update(await self._store.read(lambda connection: calls.several(connection, function_id, rest)))
+            found.update(await self._store.look_up(lambda connection: calls.several(connection, function_id, rest)))
         missing = [{"id": call_id} for call_id in ids if call_id not in found]
         if missing and not ignore_unknown:
             raise UnknownItemsError("Call ids not found", missing=missing)
@@ -106,7 +106,7 @@ class History:
         record = await self.get(project, function_id, call_id)
         body = None
         if record.status == "Completed":
-            body = await self._store.read(lambda connection: calls.response(connection, call_id))
+            body = await self._store.look_up(lambda connection: calls.response(connection, call_id))
         answer = wire.CallResponse(function_id=function_id, call_id=call_id)
         if body is not None:
             answer.response = msgspec.Raw(body)
@@ -127,7 +127,7 @@ class History:
         if cursor is not None:
             died, call_id = read_cursor(cursor, 2)
             after = (died, call_id)
-        rows = await self._store.read(lambda connection: calls.dead(connection, function_id, most + 1, after))
+        rows = await self._store.look_up(lambda connection: calls.dead(connection, function_id, most + 1, after))
         more = write_cursor(rows[most - 1][1], rows[most - 1][0].id) if len(rows) > most else None
         return rows[:most], more
 
@@ -135,7 +135,7 @@ class History:
         """The attempts of a call that began, in order. Raises `NotFoundError`."""
         record = await self.get(project, function_id, call_id)
         live = self._live(function_id, call_id)
-        found = await self._store.read(lambda connection: attempts.of(connection, call_id))
+        found = await self._store.look_up(lambda connection: attempts.of(connection, call_id))
         if live is not None and record.status == "Running":
             if record.next_attempt_time is None:
                 found.append(AttemptRecord(attempt=live.attempt, start_time=live.attempt_time))
@@ -195,7 +195,7 @@ class History:
         return entries
 
     async def _kept_log(self, call_id: int, after: int, chunks: range | None) -> bytes:
-        runs = await self._store.read(lambda connection: calls.log_entries(connection, call_id, chunks))
+        runs = await self._store.look_up(lambda connection: calls.log_entries(connection, call_id, chunks))
         whole = b",".join(run for run in runs if run)
         if after == 0:
             return whole

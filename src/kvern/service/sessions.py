@@ -405,7 +405,7 @@ class Sessions:
     async def _several(self, project: str, ids: list[int]) -> list[SessionRecord]:
         if self._unwritten:
             await self._settled()
-        found = await self._store.read(lambda connection: sessions.several(connection, project, ids))
+        found = await self._store.look_up(lambda connection: sessions.several(connection, project, ids))
         missing = [{"id": wanted} for wanted in ids if wanted not in found]
         if missing:
             raise UnknownItemsError("Session ids not found", missing=missing)
@@ -422,7 +422,7 @@ class Sessions:
 
         if self._unwritten:
             await self._settled()
-        rows = await self._store.read(work)
+        rows = await self._store.look_up(work)
         more = rows[limit - 1].id if len(rows) > limit else None
         return [self._shown(record) for record in rows[:limit]], more
 

@@ -43,7 +43,7 @@ class Ledger:
                 known = ", ".join(f"`{each}`" for each in OUTCOMES)
                 raise InvalidError(f"Expected {known}, or several joined by commas, as `outcome`, given {one[:40]!r}")
         before = None if cursor is None else read_cursor(cursor, 1)[0]
-        rows = await self._store.read(lambda c: ticks.page(c, schedule_id, wanted, limit + 1, before))
+        rows = await self._store.look_up(lambda c: ticks.page(c, schedule_id, wanted, limit + 1, before))
         more = write_cursor(rows[limit - 1].due_time) if len(rows) > limit else None
         return [_shown(row) for row in rows[:limit]], more
 

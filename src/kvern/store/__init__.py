@@ -78,6 +78,10 @@ class Store(Protocol):
         """Run `work` on a reader thread, on a snapshot that holds all that was committed before the call."""
         ...
 
+    def look_up(self, work: Callable[[Connection], T]) -> Awaitable[T]:
+        """As `read`, on behalf of a request: given up with `ReadTooLongError` when it takes too long."""
+        ...
+
     def next_id(self) -> int:
         """An id that was never given before, not even before a crash (contract 1.4). Raises `StoreFault`."""
         ...

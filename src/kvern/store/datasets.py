@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
+from kvern.store import deadline
 from kvern.store.batches import batched
 from kvern.store.tables import data_sets
 
@@ -77,4 +78,5 @@ def after(connection: Connection, project: str, data_set_id: int) -> Iterator[Da
     """All data sets of a project with a greater id, by id."""
     statement = select(data_sets).where(data_sets.c.project == project, data_sets.c.id > data_set_id)
     for row in connection.execute(statement.order_by(data_sets.c.id)).mappings():
+        deadline.check(connection)
         yield _record(row)

@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
+from kvern.store import deadline
 from kvern.store.batches import batched
 from kvern.store.tables import files
 
@@ -77,6 +78,7 @@ def after(connection: Connection, project: str, file_id: int) -> Iterator[FileRe
     """All files of a project with a greater id, by id."""
     statement = select(files).where(files.c.project == project, files.c.id > file_id).order_by(files.c.id)
     for row in connection.execute(statement).mappings():
+        deadline.check(connection)
         yield _record(row)
 
 

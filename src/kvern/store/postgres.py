@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.sql.expression import UpdateBase
 
-from kvern.store import Row, StoreFault, T, ids, schema
+from kvern.store import Row, StoreFault, T, deadline, ids, schema
 from kvern.store.journal import Journal
 from kvern.store.postgres_news import News
 from kvern.store.postgres_writer import Writer, cause, hold, is_lost
@@ -61,17 +61,19 @@ class PostgresStore:
     Args:
         url: a connection string as libpq knows them: `postgresql://user@host:5432/name`. What it does not say is taken
             from `PGPASSWORD`, `PGPASSFILE` and their like. The password is never shown.
+        read_seconds: after which a read on behalf of a request is given up, in seconds.
 
     Raises:
         ValueError: the connection string cannot be read.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, read_seconds: float = deadline.READ_SECONDS) -> None:
         try:
             given = conninfo_to_dict(url)
         except psycopg.ProgrammingError:  # its message holds the string, and so perhaps the password
             raise ValueError("Expected a database such as postgresql://user@host/name, given what is no URL") from None
         self._url = url
+        self._read_seconds = read_seconds
         self._arguments = {name: value for name, value in _DEFAULTS.items() if name not in given}
         self._writers = self._new_engine(3)
         self._reading = self._new_engine(_READERS, isolation_level="REPEATABLE READ")
@@ -189,6 +191,9 @@ class PostgresStore:
         except DBAPIError as error:
             raise StoreFault(f"the database refused a read: {cause(error)}") from error
 
+    def look_up(self, work: Callable[[Connection], T]) -> Awaitable[T]:
+        return self.read(lambda connection: _within(connection, self._read_seconds, work))
+
     def _read(self, work: Callable[[Connection], T]) -> T:
         """Once more when the connection turns out to be dead: connections that lie idle die unnoticed."""
         with self._reading.connect() as connection:
@@ -207,6 +212,16 @@ class PostgresStore:
     def _fetch_ids(self) -> int:
         with self._writers.begin() as connection:
             return ids.take(connection)
+
+
+def _within(connection: Connection, seconds: float, work: Callable[[Connection], T]) -> T:
+    connection.execute(text(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"))
+    try:
+        return deadline.within(connection, seconds, work)
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg.errors.QueryCanceled):
+            raise
+        raise deadline.ReadTooLongError(f"a read took longer than {seconds:g} s") from error
 
 
 class _Text(StrDumper):

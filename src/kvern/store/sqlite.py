@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,11 +15,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql.expression import UpdateBase
 
-from kvern.store import Row, StoreFault, StoreGoneError, T, ids, schema
+from kvern.store import Row, StoreFault, StoreGoneError, T, deadline, ids, schema
 from kvern.store.direct import Direct
 from kvern.store.journal import Journal
 
 _READERS = 4
+
+_STEPS = 4000
+"""Steps of the database's machine after which it looks at the deadline of a read: well under a millisecond."""
 
 _UNUSABLE = frozenset(
     (
@@ -46,10 +50,12 @@ class SqliteStore:
     Args:
         path: the database file; None keeps everything in memory (for tests: same statements, no durability).
         patience: seconds for which a lock that another program holds on the file is waited for.
+        read_seconds: after which a read on behalf of a request is given up, in seconds.
     """
 
-    def __init__(self, path: Path | None, patience: float = 10) -> None:
+    def __init__(self, path: Path | None, patience: float = 10, read_seconds: float = deadline.READ_SECONDS) -> None:
         self._path = path
+        self._read_seconds = read_seconds
         self._memory_ids = 1
         self._ids = ids.Ids(self._fetch_ids)
         self._started = False
@@ -130,6 +136,9 @@ class SqliteStore:
         except DBAPIError as error:
             raise StoreFault(f"the database refused a read: {cast(Any, error).orig}") from error
 
+    def look_up(self, work: Callable[[Connection], T]) -> Awaitable[T]:
+        return self.read(lambda connection: _within(connection, self._read_seconds, work))
+
     def _read(self, work: Callable[[Connection], T]) -> T:
         with self._engine.connect() as connection:
             return work(connection)
@@ -158,6 +167,20 @@ class SqliteStore:
     @property
     def name(self) -> str:
         return f"SQLite {sqlite3.sqlite_version}"
+
+
+def _within(connection: Connection, seconds: float, work: Callable[[Connection], T]) -> T:
+    driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+    until = time.monotonic() + seconds
+    driver.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+    try:
+        return deadline.within(connection, seconds, work)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+            raise
+        raise deadline.ReadTooLongError(f"a read took longer than {seconds:g} s") from error
+    finally:
+        driver.set_progress_handler(None, 0)
 
 
 def _prepare(connection: Any, _record: object) -> None:

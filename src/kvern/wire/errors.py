@@ -73,6 +73,12 @@ class MethodError(ApiError):
     code = 405
 
 
+class TooLongError(ApiError):
+    """A read that was given up; nothing changed. Clients send a 503 again, and this would take as long again."""
+
+    code = 408
+
+
 class TakenError(ApiError):
     """The external id is in use."""
 
