@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 
 PARTS = {
     "disk": "what the disk does, so that ratios can be read",
+    "startup": "the command and a server, from their start until they answer",
     "warm": "warm calls: closed and open loops, 200 kB, beside the floor and peers",
     "overload": "goodput at 1 to 256 connections",
     "logs": "a call that prints 10,000 lines",

@@ -29,6 +29,8 @@ class Target:
 
 
 TARGETS = {
+    "help": Target("startup", "kvern --help, over python -c pass: p50", "ms", 150, absolute=True),
+    "serve": Target("startup", "kvern serve until it answers, existing folder: p50", "ms", 1000, absolute=True),
     "sdk-1": Target("warm", "as the official SDK, concurrency 1: calls/s to floor", "/s", 0.5, at_most=False),
     "sdk-16": Target("warm", "as the official SDK, concurrency 16: calls/s to floor", "/s", 0.4, at_most=False),
     "warm-1": Target("warm", "no nonce, concurrency 1: p50 to floor", "ms", 1.3),
