@@ -16,6 +16,15 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         print(__version__)
         return
+    from kvern.cli.verbs import is_overview, overview
+
+    if is_overview(sys.argv[1:]):
+        try:
+            print(overview(), flush=True)
+        except BrokenPipeError:  # see `kvern.cli.app.run`
+            sys.stdout = None  # type: ignore[assignment]
+            sys.exit(1)
+        return
     from kvern.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

@@ -33,15 +33,11 @@ def test_the_version_comes_without_building_the_command_line() -> None:
     assert out == f"{__version__}\n[]\n"
 
 
-def test_help_needs_neither_the_client_nor_the_service() -> None:
-    out = in_a_process(
-        "import sys\nfrom kvern.cli.app import run\nrun(['--help'])\n"
-        "print([name for name in ('httpx2', 'sqlalchemy', 'starlette', 'cryptography') if name in sys.modules])"
-    )
+def test_help_shows_every_verb_and_what_it_is_for(kvern: Kvern) -> None:
+    out = kvern("--help").out
 
-    assert out.endswith("[]\n")
     for verb in [verb for verbs in VERBS.values() for verb in verbs]:
-        line = next(line for line in out.splitlines() if line.startswith(f"│ {verb} "))
+        line = next(line for line in out.splitlines() if line.startswith(f"  {verb} "))
         assert len(line.split()) > 4, f"{verb} says nothing about itself"
 
 
