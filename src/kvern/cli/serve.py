@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -27,10 +29,17 @@ def _serve(*, settings: Annotated[Settings, Parameter(name="*")] = _DEFAULTS) ->
 
         kvern serve --host 0.0.0.0 --port 9000 --data-dir /var/lib/kvern --project plant-7
     """
-    from kvern.server.run import run
-
     check_secrets(settings.database, sys.argv)
-    return run(settings, Path(FILE))
+    # Looking for cycles among modules as they come is a seventh of the start; the server turns it on again.
+    gc.disable()
+    # A sandbox is chosen by starting boxes in it, which wait mostly; the server is imported meanwhile.
+    from kvern.sandbox.detect import choose
+
+    with ThreadPoolExecutor(1, thread_name_prefix="kvern-sandbox") as beside:
+        chosen = beside.submit(choose, settings.sandbox)
+        from kvern.server.run import run
+
+        return run(settings, Path(FILE), chosen.result)
 
 
 serve = with_settings("serve", _serve)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import signal
@@ -25,7 +26,7 @@ from kvern.host import cgroups
 from kvern.host.limits import Allowance, Limits
 from kvern.host.terms import Terms
 from kvern.sandbox import Sandbox
-from kvern.sandbox.detect import SandboxUnavailableError, choose
+from kvern.sandbox.detect import SandboxUnavailableError
 from kvern.server.app import build_app
 from kvern.server.connections import Patience
 from kvern.server.listener import http_server, listen, patience_of, raise_descriptors
@@ -49,6 +50,9 @@ _SPARE_PARSER = 600.0
 _COLLECT_AFTER = 10_000
 """New objects after which cycles are looked for among them."""
 
+_SETTLED = 1.0
+"""Seconds from the start until all objects are walked through, for which requests wait some 30 ms."""
+
 _BUILD_PIDS = 1024
 """Processes and threads of one build from source."""
 
@@ -58,11 +62,12 @@ _SCRAPERS = 64
 _log = logging.getLogger("kvern")
 
 
-def run(settings: Settings, projects_file: Path = Path("kvern.toml")) -> int:
+def run(settings: Settings, projects_file: Path, chosen: Callable[[], tuple[Sandbox, str]]) -> int:
     """Serve until SIGINT or SIGTERM; the exit code. What hinders the start is told in one line on stderr.
 
     Args:
         projects_file: names the projects beside the one of the settings, when it is there.
+        chosen: gives the sandbox and the reason for it, see `kvern.sandbox.detect.choose`.
     """
     configure(settings.log_level, settings.log_format)
     os.umask(0o077)
@@ -76,7 +81,7 @@ def run(settings: Settings, projects_file: Path = Path("kvern.toml")) -> int:
                 aside = listen(settings.metrics_host, settings.metrics_port)
                 held.enter_context(contextlib.closing(aside))
             projects = read_projects(projects_file, settings.project)
-            sandbox, reason = choose(settings.sandbox)
+            sandbox, reason = chosen()
             uvloop.run(_serve(settings, projects, listener, aside, sandbox, reason, patience))
     except (DataDirBusyError, StoreFault, SandboxUnavailableError, OSError, ValueError) as error:
         print(f"kvern: the service cannot start: {error}", file=sys.stderr)
@@ -128,10 +133,11 @@ async def _serve(
         try:
             await service.begin(url)
             _banner(settings, projects, url, aside, sandbox, reason, store.name)
-            _spare_the_collector()
+            after = asyncio.create_task(_after_the_start(), name="after the start")
             told = asyncio.ensure_future(told_to_stop.wait())
             await asyncio.wait((told, serving), return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
+            after.cancel()
         finally:
             _log.info("stopping: running calls get up to %g s", settings.drain_seconds)
             await _stop(service, settings.drain_seconds, in_a_hurry)
@@ -146,6 +152,15 @@ async def _serve(
     _log.info("stopped")
 
 
+async def _after_the_start() -> None:
+    """What no start waits for. The first request with a token would wait for what reads it, so that is loaded now."""
+    try:
+        await asyncio.to_thread(importlib.import_module, "jwt")
+        await asyncio.sleep(_SETTLED)
+    finally:
+        _spare_the_collector()
+
+
 def _spare_the_collector() -> None:
     """What is here now stays: the collector of cycles need not walk through it again and again, nor after so few new
     objects as is Python's default, which some ten calls at a time make.
@@ -153,6 +168,7 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 10, 10)
+    gc.enable()
 
 
 def open_store(settings: Settings) -> Store:
