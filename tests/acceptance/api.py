@@ -78,7 +78,9 @@ class Api:
 
     def upload(self, content: bytes, name: str = "bundle.zip") -> int:
         """The id of a file with these bytes."""
-        made = self.post("/files", {"name": name}).json()
+        answer = self.post("/files", {"name": name})
+        assert answer.status_code == 201, answer.text
+        made = answer.json()
         put = self.http.put(made["uploadUrl"], content=content)
         assert put.status_code in (200, 201), put.text
         return int(made["id"])

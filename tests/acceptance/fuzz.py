@@ -22,14 +22,16 @@ expected-statuses = ["2xx", 400, 401, 403, 404, 409, 413, 415, 429]
 def fuzz(api: Api, folder: Path, examples: int, seconds: float) -> int:
     """Try generated requests on every operation; how many they were. Fails with the report when a check does.
 
-    Two runs: one over everything, and one over what concerns a function, with the id of one that is there.
+    Two runs: one over everything, and one over what concerns a function, with the id of one that is there. The rotation
+    of clients' secrets is left out: it would end the token that the requests are made with.
 
     Args:
         folder: an empty one, for configuration and report.
         examples: generated requests for each operation, beside those for edge cases of its schema.
         seconds: after which a run is stopped and counts as failed.
     """
-    everything = _run(api, folder, "", ["--checks", "all", "--phases", "examples,coverage,fuzzing"], examples, seconds)
+    words = ["--checks", "all", "--phases", "examples,coverage,fuzzing", "--exclude-path-regex", "clients/rotate"]
+    everything = _run(api, folder, "", words, examples, seconds)
     function_id = api.ready("def handle(data): return data")
     # With a parameter put in its place, what was generated as wrong is right: so without the check for refusals.
     words = [

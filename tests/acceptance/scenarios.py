@@ -152,7 +152,7 @@ client.functions.delete(id=function.id)
         except CogniteAPIError as error:
             taken = [error.code, error.duplicated]
         iterated = [f.external_id for f in client.functions()]
-        result = [found.name, "echo" in listed.as_external_ids(), by_prefix.as_external_ids(), len(nothing), unknown,
+        result = [found.name, "echo" in [one.external_id for one in listed], by_prefix.as_external_ids(), len(nothing), unknown,
                   [f.external_id for f in some], missing[0]["externalId"], taken, "echo" in iterated]
         """
         )

@@ -38,7 +38,7 @@ print(json.dumps({
     "logs": [line.message for line in call.get_logs()],
     "calls": client.functions.calls.retrieve(call.id, function_id=function.id).status,
     "schedule": client.functions.schedules.retrieve(schedule.id).get_input_data(),
-    "listed": [file.id in [one.id for one in client.files.list()], client.files.download_bytes(id=file.id).decode()],
+    "listed": [file.id in [one.id for one in client.files.list(limit=None)], client.files.download_bytes(id=file.id).decode()],
     "data sets": client.data_sets.list().dump(),
 }))
 client.functions.schedules.delete(schedule.id)
