@@ -117,7 +117,7 @@ def run(folder: Path) -> None:
     environment = machine.plain(os.environ) | machine.without_proxy_here(os.environ)
     environment |= machine.home(folder / "home", found) | found.for_pip() | found.for_uv()
     environment.pop("NETRC", None)
-    python = sdk_environment(environment)
+    python = sdk_environment(environment | {"TMPDIR": str(folder)})  # in which uv leaves its lock files
     print(f"  {time.perf_counter() - begun:.1f} s\n")
 
     begun = time.perf_counter()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[1]
 MADE = ROOT / ".make"
+TEMPORARY = MADE / "temporary"  # uv leaves its lock files in such a folder
 VENV = ROOT / ".venv"
 STAMP = VENV / "set-up"
 MADE_OF = (ROOT / "uv.lock", ROOT / "pyproject.toml", HERE, HERE.with_name("machine.py"))
@@ -78,7 +79,7 @@ def main() -> None:
     sys.path.insert(0, str(HERE.parent))
     import machine
 
-    MADE.mkdir(exist_ok=True)
+    TEMPORARY.mkdir(parents=True, exist_ok=True)
     with (MADE / "set-up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another `make` of this clone may be at it
         wanted = stamp()
@@ -89,6 +90,7 @@ def main() -> None:
         STAMP.unlink(missing_ok=True)
         sources = machine.sources(os.environ)
         environment = machine.plain(os.environ) | sources.for_pip() | sources.for_uv()
+        environment |= {"TMPDIR": str(TEMPORARY)}
         uv = uv_itself(environment)
         is_same = told.split("\n")[:2] == wanted.split("\n")[:2] and os.access(python, os.X_OK)
         anew = ["venv", "--quiet", "--no-project", "--clear", "--python", base_python(), VENV]
