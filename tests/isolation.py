@@ -23,7 +23,7 @@ def isolate() -> None:
 
     The machine's index is told in pip's variables alone: a test that sets another of these wins over it.
     """
-    if Path(os.environ.get(_HOME) or "/nonexistent").is_dir():
+    if _HOME in os.environ and Path(os.environ[_HOME]).is_dir():
         return  # the process that leads the run has done it
     found = machine.sources(os.environ)
     environment = machine.plain(os.environ) | {name: os.environ[name] for name in _KEPT if name in os.environ}

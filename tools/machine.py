@@ -162,8 +162,10 @@ def sources(environ: Mapping[str, str]) -> Sources:
     found.logins = kept if os.access(kept, os.R_OK) else None
     found.network = _network(environ, pip, uv)
     caches = [environ.get("UV_CACHE_DIR"), uv.scalars.get("cache-dir")]
-    caches.append(str(Path(environ.get("XDG_CACHE_HOME") or place / ".cache") / "uv"))
-    found.cache = _writable(Path(next(filter(None, caches))).absolute())
+    beside = environ.get("XDG_CACHE_HOME") or (place / ".cache" if place.is_dir() else None)
+    caches.append(str(Path(beside) / "uv") if beside else None)  # a home that is not there is not made
+    chosen = next(filter(None, caches), None)
+    found.cache = _writable(Path(chosen).absolute()) if chosen else None
     return found
 
 

@@ -148,6 +148,12 @@ def test_without_a_home_folder_that_can_be_written_the_cache_is_the_clones(place
     assert found.for_uv()["UV_CACHE_DIR"].endswith("/.make/cache")
 
 
+def test_a_home_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    found = sources({"HOME": str(tmp_path / "none"), "XDG_CONFIG_DIRS": "/nonexistent"})
+    assert found.cache is None
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_made_up_home_has_the_logins_to_the_indexes_and_no_others(tmp_path: Path) -> None:
     logins = "machine mirror.example login a password b\nmachine other.example login c password d\n"
     found = machine(tmp_path, {".netrc": logins}, PIP_INDEX_URL="https://mirror.example/s")
