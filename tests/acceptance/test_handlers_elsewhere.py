@@ -182,3 +182,40 @@ def test_a_worker_in_which_a_call_left_something_is_not_used_again(api: Api, way
     assert (api.response(second) == first) is stays
     assert api.logs(second) == []
     api.delete(function_id)
+
+
+PROXY = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "expected"),
+    [
+        ({"PYTHONPATH": "lib"}, "import extra; found = extra.x", 7),
+        ({"PYTHONPATH": "/nowhere:lib"}, "import sys; found = '/nowhere' in sys.path", True),
+        ({"PYTHONWARNINGS": "error"}, "found = tried(UserWarning)", "raised"),
+        ({"PYTHONWARNINGS": "ignore,error::DeprecationWarning"}, "found = tried(DeprecationWarning)", "raised"),
+        ({"HTTP_PROXY": PROXY, "NO_PROXY": "a.example"}, "import os; found = os.environ['no_proxy'][:9]", "a.example"),
+        ({"http_proxy": PROXY, "all_proxy": PROXY}, "found = 1", 1),
+    ],
+)
+def test_variables_act_as_in_a_process_started_with_them(
+    api: Api, variables: dict[str, str], code: str, expected: object
+) -> None:
+    source = """
+        import warnings
+        def tried(kind):
+            try:
+                warnings.warn("old", kind)
+            except kind:
+                return "raised"
+        def handle(data, client):
+            client.iam.token.inspect()
+            scope = {"tried": tried}
+            exec(data["code"], scope)
+            return scope["found"]
+    """
+    function_id = deployed(api, {"handler.py": source, "lib/extra.py": "x = 7"}, envVars=variables)
+    for _ in range(2):
+        call = api.call(function_id, {"code": code})
+        assert api.response(call) == expected, (call, api.logs(call))
+    api.delete(function_id)

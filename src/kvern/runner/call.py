@@ -14,6 +14,7 @@ from . import frames
 from .deadline import MAIN, Deadline
 from .errors import clean, describe
 from .handler import Handler
+from .variables import pass_proxies
 
 Answer = tuple[int, dict[str, Any], bytes]
 """Kind, meta and body of the frame that answers."""
@@ -67,6 +68,7 @@ def arguments(handler: Handler, order: frames.Frame) -> dict[str, Any]:
     if "client" in takes:
         from . import client
 
+        pass_proxies(order.meta["access"]["base_url"])
         passed["client"] = client.make(order.meta["access"])
     return passed
 

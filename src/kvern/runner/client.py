@@ -12,7 +12,6 @@ _credentials: Any = importlib.import_module("cognite.client.credentials")
 
 
 _sdk.global_config.disable_pypi_version_check = True
-warnings.filterwarnings("ignore", message="Given base URL may be invalid")  # the SDK doubts any host but its maker's
 
 
 def make(access: dict[str, str]) -> Any:
@@ -21,6 +20,8 @@ def make(access: dict[str, str]) -> Any:
     Each call gets its own. One kept and given the next call's token would hand that token to a thread that an
     earlier call left running; making one takes 0.4 ms.
     """
+    # The SDK doubts any host but its maker's. Said each time, since filters of the function's own may go before it.
+    warnings.filterwarnings("ignore", message="Given base URL may be invalid")
     return _sdk.CogniteClient(
         _sdk.ClientConfig(
             client_name="kvern",

@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import describe
 from .source import CODE, ENTRY, module_name
+from .variables import search
 
 ARGUMENTS = ("client", "data", "secrets", "function_call_info")
 """What `handle` may take, by keyword (contract 11.3)."""
@@ -52,7 +53,7 @@ def load(code: str, entry: str, function_id: int, secrets: str) -> Handler:
         with open(path, "rb") as source:  # noqa: PTH123
             if b"async" in source.read():
                 importlib.import_module("asyncio")  # before the function's folder is searched, which may hold one
-        sys.path.insert(0, code)
+        sys.path[:0] = [code, *search(code)]
         folder = os.path.dirname(path)  # noqa: PTH120
         if folder != code:  # for modules beside the handler, as `python src/handler.py` finds them; after all others
             sys.path.append(folder)

@@ -17,6 +17,7 @@ from .leftovers import Leftovers
 from .output import Output
 from .preload import reseed
 from .process import be_subreaper, die_with_parent, keep_to_itself, lower
+from .variables import warn
 
 
 def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoReturn:
@@ -81,6 +82,7 @@ def prepare(meta: dict[str, Any]) -> Handler:
         lower(name, limit)
     os.environ.update(meta["env"])
     time.tzset()
+    warn()
     return load(meta["code"], meta["handler"], meta["function_id"], meta["secrets"])
 
 
