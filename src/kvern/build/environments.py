@@ -206,7 +206,7 @@ class Environments:
             return None
         pinned, built_for = kept
         anew = _key(lock, interpreter, built_for)
-        nowhere = Sources(env={}, no_index=True, files=(), netrc="", scrub=Scrubber())
+        nowhere = Sources(env={}, no_index=True, files=[self._wheels.folder], netrc="", scrub=Scrubber())
         async with staging(self._staging) as work, exclusive(self._folder / f".{anew}.lock"):
             ready = self._found(anew)
             if ready is not None:

@@ -5,7 +5,7 @@ Two ways, so that code of a package never runs with the server's rights, nor whe
 | | wheels only | with source distributions |
 |---|---|---|
 | when | first | only when something cannot be had as a wheel |
-| where | a plain process of the server | a box (`Sandbox`) |
+| where | a process of the server that can read only what it needs (`Confines`) | a box (`Sandbox`) |
 | foreign code run | none: wheels are unpacked, not run | backends, each in a box of its own: `hooks.py` |
 | cache | the shared one, by hard links | one of its own, thrown away |
 
@@ -29,6 +29,7 @@ from pathlib import Path
 import uv
 
 from kvern.build.cache import cache_folder
+from kvern.build.confining import STRAY, Confines, behind
 from kvern.build.errors import InstallError
 from kvern.build.hooks import Hooks
 from kvern.build.installed import check
@@ -151,7 +152,8 @@ class Installer:
             raise InstallError("The requirements cannot be met: no lock was written.", "\n".join(lines))
         listed = await self._files_of(job, out, from_source)
         # In a thread: a build backend may have written it.
-        text = await asyncio.to_thread(_text, out, inside, choice, listed)
+        confines = Confines(job.sources, [inside], [])
+        text = await asyncio.to_thread(_text, out, inside, choice, listed, confines)
         locked = {normal(re.split(r"[\s=@\[]", pinned, maxsplit=1)[0]) for pinned, _ in entries(text)}
         unbuilt = [name for name in job.sources.no_binary if normal(name) in locked]
         if unbuilt and not from_source:
@@ -277,6 +279,9 @@ class Installer:
         inside = job.work / "inside"
         argv = [str(self._uv), *arguments]
         hooks: Hooks | None = None
+        confines = Confines(job.sources, [inside, Path(env["UV_CACHE_DIR"])], [self._uv, *behind(job.interpreter)])
+        if not from_source and self._sandbox.is_boundary:
+            argv = await asyncio.to_thread(confines.command, job.interpreter.executable, argv)
         if from_source:
             files = [folder for path in job.sources.files for folder in folders_behind(path)]
             mounts = [*show_interpreter(job.interpreter), *show(self._uv, *files)]
@@ -291,7 +296,10 @@ class Installer:
             if choice is not None and line.startswith("DEBUG "):
                 choice.update([pair] if (pair := chosen(line)) else ())
                 return
-            clean = job.sources.scrub(line).replace(f"{inside}/", "")
+            if STRAY in lines:  # what follows would tell whether the file is there
+                return
+            is_stray = not from_source and confines.is_stray(line)
+            clean = STRAY if is_stray else job.sources.scrub(line).replace(f"{inside}/", "")
             lines.append(clean)
             if is_shown:
                 job.on_line(clean)
@@ -314,8 +322,10 @@ async def _nothing() -> None:
     """Stands for the probe where there was one before."""
 
 
-def _text(out: Path, inside: Path, choice: Mapping[str, str], listed: str) -> str:
+def _text(out: Path, inside: Path, choice: Mapping[str, str], listed: str, confines: Confines) -> str:
     text = with_chosen(checked(out.read_text(errors="replace")), choice, listed)
+    if confines.is_stray(text):
+        raise InstallError(f"The requirements cannot be met: {_message([STRAY])}", STRAY)
     return text.replace(_bundle_url(inside), BUNDLE_URL)
 
 

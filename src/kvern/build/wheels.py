@@ -63,6 +63,11 @@ class Wheels:
         if self._packing is None or self._packing.done():
             self._packing = asyncio.create_task(self._pack_all(), name="pack-wheels")
 
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self._folder
+
     async def close(self) -> None:
         """Break off the packing; who finds the environment next begins where it ended. Harmless when called twice."""
         self._closed = True
