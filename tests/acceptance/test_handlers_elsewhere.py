@@ -170,6 +170,26 @@ def handle(data):
     return os.getpid()
 """
 
+TIMERS = """
+import ctypes, faulthandler, os, signal, time
+def handle(data):
+    way = data["way"]
+    for number in (signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1):
+        if way: signal.signal(number, lambda *_: print("from before", flush=True))
+    if way == "virtual": signal.setitimer(signal.ITIMER_VIRTUAL, 0.02, 0.02)
+    if way == "prof": signal.setitimer(signal.ITIMER_PROF, 0.02, 0.02)
+    if way == "traceback": faulthandler.dump_traceback_later(0.05, repeat=True, file=2)
+    if way == "posix":
+        event = (ctypes.c_int * 16)(0, 0, signal.SIGUSR1)
+        number, libc = ctypes.c_void_p(), ctypes.CDLL(None)
+        assert libc.timer_create(1, event, ctypes.byref(number)) == 0
+        libc.timer_settime(number, 0, (ctypes.c_long * 4)(0, 20_000_000, 0, 20_000_000), None)
+    end = time.monotonic() + 0.15
+    while not way and time.monotonic() < end:
+        pass
+    return os.getpid()
+"""
+
 
 @pytest.mark.parametrize(
     ("way", "stays"),
@@ -218,4 +238,13 @@ def test_variables_act_as_in_a_process_started_with_them(
     for _ in range(2):
         call = api.call(function_id, {"code": code})
         assert api.response(call) == expected, (call, api.logs(call))
+
+
+@pytest.mark.parametrize(("way", "stays"), [("virtual", True), ("prof", True), ("traceback", True), ("posix", False)])
+def test_no_timer_of_a_call_runs_out_in_the_next(api: Api, way: str, stays: bool) -> None:
+    function_id = deployed(api, {"handler.py": TIMERS})
+    first = api.response(api.call(function_id, {"way": way}))
+    second = api.call(function_id, {"way": ""})
+    assert (api.response(second) == first) is stays
+    assert api.logs(second) == []
     api.delete(function_id)

@@ -37,12 +37,15 @@ class Leftovers:
         self._tasks = _tasks()
         self._threads = set(_frames())
         self._children = set(children())
+        self._timers = _timers()
 
     def look(self) -> str:
         """What the call left, in words; empty when nothing."""
         left = self._processes()
         if left:
             return left
+        if _timers() != self._timers:
+            return "the call left a timer of the kernel running"
         tasks = _tasks()
         if tasks > self._tasks:  # one that was started this moment runs no Python code yet, and no look would find it
             _settle()
@@ -137,6 +140,15 @@ def _runs(task: str) -> bool:
             return file.read().rpartition(")")[2].split()[0] == "R"
     except OSError:
         return False
+
+
+def _timers() -> bytes:
+    """The kernel's timers that this process has made (timer_create(2)); those of setitimer(2) are set back anyway."""
+    try:
+        with open("/proc/self/timers", "rb") as file:  # noqa: PTH123
+            return file.read()
+    except OSError:  # a kernel that does not tell
+        return b""
 
 
 def _frames() -> dict[int, FrameType]:

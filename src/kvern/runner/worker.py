@@ -100,8 +100,10 @@ def variables() -> dict[Any, Any]:
 
 
 def reset(home: str, environ: dict[str, str], held: dict[Any, Any]) -> None:
-    """Undo what a call may have changed for the next one: timer, working folder, environment variables."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    """Undo what a call may have changed for the next one: timers, working folder, environment variables."""
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
+    faulthandler.cancel_dump_traceback_later()
     try:
         os.chdir(home)
     except OSError:  # the call has removed it
