@@ -19,6 +19,7 @@ class FakeWheels:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.folder = Path("/nowhere")
 
     def pinned(self, key: str) -> tuple[str, str]:
         return "", ""

@@ -29,7 +29,7 @@ def test_what_is_as_locked_is_good(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pin", "reason"),
-    [("other==1.0", "other is missing"), ("thing==2.0", "has the version 1.0, not 2"), ("thing==1.0", "file thing.py")],
+    [("other==1.0", "other is missing"), ("thing==2.0", "has the version 1, not 2"), ("thing==1.0", "file thing.py")],
 )
 def test_what_is_not_as_locked_is_named(tmp_path: Path, pin: str, reason: str) -> None:
     place = installed(tmp_path, "thing", "1.0", "thing.py")
