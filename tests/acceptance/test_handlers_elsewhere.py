@@ -247,4 +247,39 @@ def test_no_timer_of_a_call_runs_out_in_the_next(api: Api, way: str, stays: bool
     second = api.call(function_id, {"way": ""})
     assert (api.response(second) == first) is stays
     assert api.logs(second) == []
+
+
+FILES = {
+    "config.json": '{"n": 1}',
+    "models/deep/model.bin": "weights",
+    "large.csv": "x" * 400_000,
+    "src/handler.py": """
+        import os, pathlib
+        def handle(data):
+            exec(data["code"])
+            return [
+                open("config.json").read(), pathlib.Path("models/deep/model.bin").read_text(), len(open("large.csv").read()),
+                sorted(os.listdir(".")),
+            ]
+    """,
+}
+PLAIN = ['{"n": 1}', "weights", 400_000, ["config.json", "large.csv", "models", "src"]]
+
+
+def test_files_of_the_bundle_open_by_relative_path_and_what_is_written_does_not_stay(api: Api) -> None:
+    function_id = deployed(api, FILES, functionPath="src/handler.py")
+    writes = [
+        ("pathlib.Path('out.csv').write_text('1')", lambda found: "out.csv" in found[3]),
+        ("pathlib.Path('config.json').write_text('2')", lambda found: found[0] == "2"),
+        ("pathlib.Path('models/deep/model.bin').write_text('3')", lambda found: found[1] == "3"),
+        ("os.makedirs('a/b'); pathlib.Path('a/b/c').write_text('4')", lambda found: "a" in found[3]),
+        ("os.unlink('large.csv'); pathlib.Path('large.csv').write_text('5')", lambda found: found[2] == 1),
+        ("os.rename('src', 'other')", lambda found: "other" in found[3]),
+        ("import shutil; shutil.rmtree(os.getcwd()); raise SystemExit", None),
+    ]  # fmt: skip
+    for code, holds in writes:
+        call = api.call(function_id, {"code": code})
+        assert holds is None or call["status"] == "Completed", (code, api.logs(call))
+        assert holds is None or holds(api.response(call)), (code, call)
+        assert api.response(api.call(function_id, {"code": ""})) == PLAIN, code
     api.delete(function_id)

@@ -12,6 +12,7 @@ import time
 from typing import Any, NoReturn
 
 from . import call, frames
+from .folder import WorkingFolder, place
 from .handler import Handler, NotLoaded, load
 from .leftovers import Leftovers
 from .output import Output
@@ -20,7 +21,7 @@ from .process import be_subreaper, die_with_parent, keep_to_itself, lower
 from .variables import warn
 
 
-def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoReturn:
+def run(control: socket.socket, log: int, output: Output, printed: bytes, scratch: str) -> NoReturn:
     """Serve calls that come over `control` until the server closes it.
 
     Args:
@@ -28,6 +29,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
         log: the pipe to which all output goes.
         output: makes it go there.
         printed: what the modules that the zygote loaded have printed, as they would have here.
+        scratch: a folder for its working folder.
     """
     parent = os.getppid()
     be_subreaper()
@@ -45,6 +47,11 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
     if printed:
         os.write(log, printed)
     reseed()
+    folder = WorkingFolder(frame.meta["code"], place(scratch, own))
+    try:
+        folder.make()
+    except OSError:  # no room is left; it works where the zygote does
+        os.chdir(scratch)
     try:
         handler = prepare(frame.meta)
     except NotLoaded as error:
@@ -58,6 +65,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
     output.restore()
     control.sendall(frames.encode(frames.LOADED, 0, {"takes": sorted(handler.takes), **used()}))
     home = os.getcwd()  # noqa: PTH109
+    folder.note()
     environ, held = dict(os.environ), variables()
     leftovers = Leftovers()
     while True:
@@ -72,6 +80,11 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes) -> NoR
         if spent:
             meta["spent"] = spent
         meta.update(used())
+        if folder.changed():
+            try:
+                folder.restore()
+            except OSError as error:
+                meta["spent"] = f"its working folder could not be put back: {error}"
         control.sendall(frames.encode(kind, frame.call_id, meta, body))
         reset(home, environ, held)
 

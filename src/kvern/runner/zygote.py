@@ -25,6 +25,7 @@ import traceback
 from typing import NoReturn
 
 from . import bundle, preload, source, worker
+from .folder import place
 from .frames import LOST
 from .output import Output
 from .process import be_expendable, be_subreaper, children, lower, shut_in
@@ -107,7 +108,7 @@ def serve(descriptor: int, places: list[tuple[str, int]]) -> NoReturn:
             if ready == wake_read:
                 os.read(wake_read, 4096)
                 busy = bool(workers)
-                reap(control, workers)
+                reap(control, workers, plan.scratch[0])
                 if busy and not workers and not all(map(empty, plan.scratch)):
                     end(workers)
                 continue
@@ -117,7 +118,7 @@ def serve(descriptor: int, places: list[tuple[str, int]]) -> NoReturn:
             number, (call, log) = request["fork"], passed
             os.sched_setaffinity(0, cores)  # a worker can change it, and the next one would be born with that
             if fork(control, number, workers):
-                run_worker(control, private, call, log, output, printed)
+                run_worker(control, private, call, log, output, printed, plan.scratch[0])
             os.close(call)
             os.close(log)
 
@@ -196,7 +197,7 @@ def fork(control: socket.socket, number: int, workers: dict[int, int]) -> bool:
 
 
 def run_worker(
-    control: socket.socket, private: tuple[int, ...], call: int, log: int, output: Output, printed: bytes
+    control: socket.socket, private: tuple[int, ...], call: int, log: int, output: Output, printed: bytes, scratch: str
 ) -> NoReturn:
     """Be a worker, which has the descriptors `call` and `log` and none of `private` and `control`."""
     try:
@@ -205,7 +206,7 @@ def run_worker(
         control.close()
         for descriptor in private:
             os.close(descriptor)
-        worker.run(socket.socket(fileno=call), log, output, printed)
+        worker.run(socket.socket(fileno=call), log, output, printed, scratch)
     except OSError:
         os._exit(LOST)
     except BaseException:
@@ -214,7 +215,7 @@ def run_worker(
         os._exit(1)
 
 
-def reap(control: socket.socket, workers: dict[int, int]) -> None:
+def reap(control: socket.socket, workers: dict[int, int], scratch: str) -> None:
     """Report the workers that died, and kill what they left: a child that is no worker can only be such a thing."""
     while True:
         try:
@@ -224,6 +225,9 @@ def reap(control: socket.socket, workers: dict[int, int]) -> None:
         if pid == 0:
             break
         if pid in workers:
+            path = place(scratch, pid)
+            if empty(path) and os.path.isdir(path):  # noqa: PTH112
+                os.rmdir(path)  # noqa: PTH106
             told = {"cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * 1024}
             report(control, {"exited": workers.pop(pid), "status": status, **told})
     for pid in children():
