@@ -40,6 +40,7 @@ class WorkingFolder:
         self.path = path
         self._code = code
         self._kept: set[str] = set()
+        self._links: set[str] = set()
         self._seen: dict[str, tuple[int, int]] = {}
 
     def make(self) -> None:
@@ -79,6 +80,7 @@ class WorkingFolder:
     def note(self) -> None:
         """From now on what is there belongs there, as what the handler's module wrote when it was loaded."""
         self._kept = set(self._names())
+        self._links = {name for name in self._kept if os.path.islink(os.path.join(self.path, name))}  # noqa: PTH114, PTH118
         for name in self._seen:
             self._seen[name] = self._state(name)
 
@@ -98,7 +100,8 @@ class WorkingFolder:
             path = os.path.join(self.path, name)  # noqa: PTH118
             if os.path.isfile(path) and self._state(name) != state:  # noqa: PTH113
                 shutil.copyfile(os.path.join(self._code, name), path)  # noqa: PTH118
-        if set(self._names()) == self._kept:
+        links = all(os.path.islink(os.path.join(self.path, name)) for name in self._links)  # noqa: PTH114, PTH118
+        if links and set(self._names()) == self._kept:
             self.note()
         else:
             self.make()
