@@ -46,7 +46,7 @@ class WorkingFolder:
     def make(self) -> None:
         """Make it, in the place of what may be there, and go into it."""
         shutil.rmtree(self.path, ignore_errors=True)
-        os.mkdir(self.path)  # noqa: PTH102
+        os.makedirs(self.path, exist_ok=True)  # noqa: PTH103 - a call may have removed what it is in
         os.chdir(self.path)
         self._seen = {"": (0, 0)}
         waiting, entries, copies, folders = [""], 0, 0, 1
