@@ -49,7 +49,8 @@ class StartedBox:
         BoxError: the sandbox cannot do this.
         OSError: it could not be started.
 
-    `code` is where the bundle is, as the box sees it; `user` who it is, see `Box`; `scratch` its temporary folders;
+    `code` is where the bundle is, as the box sees it; `user` who it is, see `Box`; `work` is for its
+    workers' working folders, which do not show among temporary files; `scratch` is all that it can write to;
     `control` leads to the zygote; `output` is the end of a pipe with what it prints; `gateway` is not served yet;
     `pidfd` tells when it is dead.
     """
@@ -86,11 +87,12 @@ class StartedBox:
         mounts = [shown, packages, runner, *_interpreter(environment)]
         self.code = sandbox.inside(shown)
         self.user = users.take(sandbox.users, mounts)
-        temporary = "/tmp"
+        temporary, self.work = "/tmp", "/kvern/work"
         if not sandbox.is_boundary:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = str(folder)
-        self.scratch = ["/tmp", "/dev/shm"] if sandbox.is_boundary else [temporary]
+            temporary, self.work = str(folder / "tmp"), str(folder / "work")
+            for path in (temporary, self.work):
+                Path(path).mkdir(parents=True, exist_ok=True)
+        self.scratch = [temporary, self.work, *(["/dev/shm"] if sandbox.is_boundary else [])]
         home = sandbox.inside(packages)
         self.control = Control()
         theirs = self.control.theirs
@@ -117,6 +119,7 @@ class StartedBox:
             workdir=temporary,
             pass_fds=(theirs.fileno(),),
             network=network and egress is None,
+            own=[self.work] if sandbox.is_boundary else [],
             tmp_size=tmp_size,
             user=self.user,
         )

@@ -242,6 +242,7 @@ class Zygote:
             "left": list(task.left),
             "rlimits": rlimits,
             "scratch": self._box.scratch,
+            "work": self._box.work,
         }
         self._control.begin(plan)
 

@@ -23,9 +23,9 @@ FOLDERS = 24
 """Folders that are made, each of which is looked at after a call; a link stands for further ones."""
 
 
-def place(scratch: str, pid: int) -> str:
+def place(work: str, pid: int) -> str:
     """The working folder of the worker `pid`."""
-    return os.path.join(scratch, f"kvern-{pid}")  # noqa: PTH118
+    return os.path.join(work, str(pid))  # noqa: PTH118
 
 
 class WorkingFolder:

@@ -21,7 +21,7 @@ from .process import be_subreaper, die_with_parent, keep_to_itself, lower
 from .variables import warn
 
 
-def run(control: socket.socket, log: int, output: Output, printed: bytes, scratch: str) -> NoReturn:
+def run(control: socket.socket, log: int, output: Output, printed: bytes, work: str) -> NoReturn:
     """Serve calls that come over `control` until the server closes it.
 
     Args:
@@ -29,7 +29,7 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes, scratc
         log: the pipe to which all output goes.
         output: makes it go there.
         printed: what the modules that the zygote loaded have printed, as they would have here.
-        scratch: a folder for its working folder.
+        work: where its working folder is made.
     """
     parent = os.getppid()
     be_subreaper()
@@ -47,11 +47,11 @@ def run(control: socket.socket, log: int, output: Output, printed: bytes, scratc
     if printed:
         os.write(log, printed)
     reseed()
-    folder = WorkingFolder(frame.meta["code"], place(scratch, own))
+    folder = WorkingFolder(frame.meta["code"], place(work, own))
     try:
         folder.make()
     except OSError:  # no room is left; it works where the zygote does
-        os.chdir(scratch)
+        os.chdir(work)
     try:
         handler = prepare(frame.meta)
     except NotLoaded as error:

@@ -43,7 +43,8 @@ class Plan:
         env: environment variables that packages may look at when they are loaded.
         left: modules not to load here; `*` for none at all.
         rlimits: the limits of this process, by name.
-        scratch: folders for temporary files, emptied whenever the last worker has gone.
+        scratch: folders that can be written to, emptied whenever the last worker has gone.
+        work: the one of them in which each worker has its working folder.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Plan:
         left: list[str],
         rlimits: dict[str, int],
         scratch: list[str],
+        work: str,
     ) -> None:
         self.code = code
         self.handler = handler
@@ -61,6 +63,7 @@ class Plan:
         self.left = left
         self.rlimits = rlimits
         self.scratch = scratch
+        self.work = work
 
 
 def serve(descriptor: int, places: list[tuple[str, int]]) -> NoReturn:
@@ -108,7 +111,7 @@ def serve(descriptor: int, places: list[tuple[str, int]]) -> NoReturn:
             if ready == wake_read:
                 os.read(wake_read, 4096)
                 busy = bool(workers)
-                reap(control, workers, plan.scratch[0])
+                reap(control, workers, plan.work)
                 if busy and not workers and not all(map(empty, plan.scratch)):
                     end(workers)
                 continue
@@ -118,7 +121,7 @@ def serve(descriptor: int, places: list[tuple[str, int]]) -> NoReturn:
             number, (call, log) = request["fork"], passed
             os.sched_setaffinity(0, cores)  # a worker can change it, and the next one would be born with that
             if fork(control, number, workers):
-                run_worker(control, private, call, log, output, printed, plan.scratch[0])
+                run_worker(control, private, call, log, output, printed, plan.work)
             os.close(call)
             os.close(log)
 
@@ -197,7 +200,7 @@ def fork(control: socket.socket, number: int, workers: dict[int, int]) -> bool:
 
 
 def run_worker(
-    control: socket.socket, private: tuple[int, ...], call: int, log: int, output: Output, printed: bytes, scratch: str
+    control: socket.socket, private: tuple[int, ...], call: int, log: int, output: Output, printed: bytes, work: str
 ) -> NoReturn:
     """Be a worker, which has the descriptors `call` and `log` and none of `private` and `control`."""
     try:
@@ -206,7 +209,7 @@ def run_worker(
         control.close()
         for descriptor in private:
             os.close(descriptor)
-        worker.run(socket.socket(fileno=call), log, output, printed, scratch)
+        worker.run(socket.socket(fileno=call), log, output, printed, work)
     except OSError:
         os._exit(LOST)
     except BaseException:
@@ -215,7 +218,7 @@ def run_worker(
         os._exit(1)
 
 
-def reap(control: socket.socket, workers: dict[int, int], scratch: str) -> None:
+def reap(control: socket.socket, workers: dict[int, int], work: str) -> None:
     """Report the workers that died, and kill what they left: a child that is no worker can only be such a thing."""
     while True:
         try:
@@ -225,7 +228,7 @@ def reap(control: socket.socket, workers: dict[int, int], scratch: str) -> None:
         if pid == 0:
             break
         if pid in workers:
-            path = place(scratch, pid)
+            path = place(work, pid)
             if empty(path) and os.path.isdir(path):  # noqa: PTH112
                 os.rmdir(path)  # noqa: PTH106
             told = {"cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * 1024}

@@ -39,7 +39,8 @@ class Box:
         pass_fds: descriptors of the server that stay open in the command; all others are closed.
         network: whether it may reach the network; without, there is a loopback of its own and nothing else. Only a
             boundary can keep it off.
-        tmp_size: bytes that /tmp may hold, and as many /dev/shm; None for the sandbox's own default.
+        own: further folders that it may write to, empty at first; a sandbox that is no boundary makes none.
+        tmp_size: bytes that /tmp may hold, and as many /dev/shm and each of `own`; None for the sandbox's own default.
         user: who of the machine it is, one of `Sandbox.users`; None for the user of whoever starts it.
     """
 
@@ -49,6 +50,7 @@ class Box:
     workdir: str = "/tmp"
     pass_fds: Sequence[int] = field(default=())
     network: bool = True
+    own: Sequence[str] = ()
     tmp_size: int | None = None
     user: int | None = None
 

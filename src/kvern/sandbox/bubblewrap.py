@@ -186,7 +186,9 @@ class Bubblewrap:
             mounts += ["--size", size, "--perms", "1777", "--tmpfs", folder]
         if not box.network:
             mounts.append("--unshare-net")
-        mounts += _folders_above(mount.target for mount in box.mounts)
+        mounts += _folders_above([*(mount.target for mount in box.mounts), *box.own])
+        for folder in box.own:
+            mounts += ["--size", size, "--perms", "1777", "--tmpfs", folder]
         for mount in box.mounts:
             mounts += ["--bind" if mount.writable else "--ro-bind", str(mount.source), mount.target]
         steps: list[str] = []
