@@ -1,15 +1,21 @@
-"""`make setup` and `make demo` on machines that are set up for other work; uv is a stand-in that says what it was told."""
+"""`make setup` and `make demo` on machines that are set up for other work.
+
+uv is a stand-in that says what it was told, except where all comes from a mirror on this machine.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.test_build import Index, serving, wheel
 from tests.environments import ROOT
 
 STAND_IN = """#!/bin/sh
@@ -82,6 +88,53 @@ def test_a_mirror_is_asked_for_what_the_lock_pins(clone: Path) -> None:
     assert "pip sync --quiet" in told
     assert "UV_DEFAULT_INDEX=http://127.0.0.1:9/simple" in told
     assert "HTTPS_PROXY=http://127.0.0.1:9" in told
+
+
+def uv_as_wheel() -> tuple[str, bytes]:
+    """A package uv whose program is the uv of this environment."""
+    name, content = wheel("uv", "1.0")
+    out = io.BytesIO(content)
+    program = zipfile.ZipInfo("uv-1.0.data/scripts/uv")
+    program.external_attr = 0o100755 << 16  # a file, as pip wants to see before it makes it a program
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr(program, f'#!/bin/sh\nexec "{Path(sys.executable).parent / "uv"}" "$@"\n')
+    return name, out.getvalue()
+
+
+def test_all_comes_from_a_mirror_when_nothing_else_is_reached(tmp_path: Path) -> None:
+    """The addresses in `uv.lock` answer no more; pip gets uv, and uv the packages, with the hashes of the lock."""
+    clone = tmp_path / "clone"
+    (clone / "tools").mkdir(parents=True)
+    for name in ("Makefile", "tools/machine.py", "tools/set_up.py"):
+        shutil.copy(ROOT / name, clone / name)
+    project = '[project]\nname = "toy"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["alpha", "uv"]\n'
+    (clone / "pyproject.toml").write_text(project + "[tool.uv]\npackage = false\n")
+    files = {"alpha": wheel("alpha", "1.0", requires="beta"), "beta": wheel("beta", "2.0"), "uv": uv_as_wheel()}
+    cache = {"UV_CACHE_DIR": str(tmp_path / "cache")}
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "UV_NO_CONFIG": "1", **cache}
+    with serving(Index(*files.values())) as index:
+        lock = [Path(sys.executable).parent / "uv", "lock", "--quiet", "--default-index", index.url]
+        subprocess.run([*lock, "--python", sys.executable], cwd=clone, env=bare, check=True)
+    cache["UV_CACHE_DIR"] = str(tmp_path / "another cache")
+    with serving(Index(*files.values(), password="s3cret")) as mirror:
+        mirror.add(wheel("alpha", "3.0"))
+        set_up(clone, PIP_INDEX_URL=mirror.url, **cache)
+        program = "import importlib.metadata as m; print(m.version('alpha'), m.version('beta'))"
+        python = clone / ".venv/bin/python"
+        done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "1.0 2.0\n"
+        assert {f"/files/{name}" for name, _ in files.values()} <= set(mirror.asked)
+
+        (clone / ".venv/set-up").unlink()
+        shutil.rmtree(clone / ".venv")
+        cache["UV_CACHE_DIR"] = str(tmp_path / "a third cache")
+        mirror.add(wheel("beta", "2.0", changed="True"))
+        with pytest.raises(AssertionError) as failed:
+            set_up(clone, PIP_INDEX_URL=mirror.url, **cache)
+        told = str(failed.value)
+        assert "Hash mismatch" in told
+        assert "could not be installed from http://127.0.0.1:" in told
+        assert "s3cret" not in told
 
 
 def test_what_is_there_stays_and_a_moved_clone_is_made_anew(clone: Path) -> None:
