@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -13,7 +14,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import uv
 
@@ -87,26 +90,66 @@ def access(data_dir: Path, environment: dict[str, str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
-def drive(python: Path, environment: dict[str, str]) -> None:
-    driver = subprocess.Popen([python, HERE / "drive.py"], env=environment, start_new_session=True)
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """A signal that comes meanwhile acts after: else a process that is being started or ended could be left behind."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [(number, signal.signal(number, lambda this, _: came.append(this))) for number in numbers]
     try:
-        code = driver.wait()
+        yield
     finally:
-        driver.terminate()
-        driver.wait()
+        for number, handler in handlers:
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def running(
+    name: str,
+    command: list[str],
+    environment: dict[str, str],
+    folder: Path | None = None,
+    output: IO[bytes] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block, in a session of its own: Ctrl-C reaches this process alone, which ends it."""
+    process: subprocess.Popen[bytes] | None = None
+    errors = None if output is None else subprocess.STDOUT
+    try:
+        with held():
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        yield process
+    finally:
+        if process is not None:
+            with held():
+                stop(process, name)
+
+
+def drive(python: Path, environment: dict[str, str]) -> None:
+    with running("drive.py", [str(python), str(HERE / "drive.py")], environment) as driver:
+        code = driver.wait()
     if code:
         raise Trouble(f"drive.py ended with {code}")
 
 
-def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the service as an operator would; it must leave by itself."""
-    server.send_signal(signal.SIGTERM)
+def stop(process: subprocess.Popen[bytes], name: str) -> None:
+    """End it as an operator would; it must leave by itself."""
+    process.send_signal(signal.SIGTERM)
     try:
-        server.wait(timeout=30)
+        process.wait(timeout=30)
     except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-        raise Trouble("kvern serve did not end within 30 s of SIGTERM") from None
+        process.kill()
+        process.wait()
+        raise Trouble(f"{name} did not end within 30 s of SIGTERM") from None
 
 
 def run(folder: Path) -> None:
@@ -124,25 +167,13 @@ def run(folder: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     print("▸ Start the service: kvern serve", flush=True)
     data_dir, log = folder / "data", folder / "serve.log"
-    with log.open("wb") as output:
-        # Sessions of their own for both children: Ctrl-C then reaches this process alone, which ends them in order.
-        server = subprocess.Popen(
-            kvern("serve", "--data-dir", str(data_dir), "--port", url.rpartition(":")[2]),
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    serve = kvern("serve", "--data-dir", str(data_dir), "--port", url.rpartition(":")[2])
     try:
-        try:
+        with log.open("wb") as output, running("kvern serve", serve, environment, folder, output) as server:
             wait_until_up(server, url)
             environment |= {**access(data_dir, environment), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
             print(f"  {url}, data in a temporary folder\n  {time.perf_counter() - begun:.1f} s", flush=True)
             drive(python, environment)
-        finally:
-            stop(server)
         if server.returncode != 0:
             raise Trouble(f"kvern serve ended with {server.returncode}")
     except Trouble:
