@@ -40,9 +40,9 @@ test-long: setup   ## What takes longer
 bench: setup       ## Figures, as ratios against a floor measured in the same run
 	$(RUN)/python benchmarks/run.py $(ONLY)
 
-audit: $(SYNCED)       ## Known vulnerabilities of what is pinned; needs the internet
-	$(UV) export --frozen --all-extras --no-dev --no-emit-project --quiet -o .make/audit.txt
-	$(UV) tool run pip-audit --disable-pip --require-hashes -r .make/audit.txt
+audit: setup            ## Known vulnerabilities of what is pinned; needs the internet
+	$(RUN)/uv export --frozen --all-extras --no-dev --no-emit-project --quiet -o .make/audit.txt
+	$(RUN)/uv tool run pip-audit --disable-pip --require-hashes -r .make/audit.txt
 
 clean:
 	rm -rf $(VENV) .make .pytest_cache .ruff_cache .import_linter_cache
