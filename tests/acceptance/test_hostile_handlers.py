@@ -205,7 +205,7 @@ needs_walls = pytest.mark.skipif(not choose("auto")[0].is_boundary, reason="no b
 
 def told(api: Api, probe: int, code: str) -> Any:
     call = ended(api, probe, TOOLS + textwrap.dedent(code))
-    assert call["status"] == "Completed", call
+    assert call["status"] == "Completed", call["error"]
     return api.response(call)
 
 
@@ -302,7 +302,7 @@ def test_it_sees_no_environment_secrets_or_processes_but_its_own(api: Api, probe
     count, found, shown, files = told(api, probe, code)
     assert count <= 8
     assert not found
-    assert shown == ["code", "environment", "runner"]
+    assert shown == ["code", "environment", "runner", "work"]
     assert "handler.py" in files
 
 
@@ -454,9 +454,20 @@ def test_nothing_that_the_next_function_loads_can_be_written(api: Api, probe: in
         import sys
         tops = {"/kvern", sys.base_prefix + "/bin", sys.base_prefix + "/lib"}
         places = (os.path.join(at, name) for top in tops for at, folders, files in os.walk(top) for name in files + ["."])
-        result = [place for place in places if os.access(place, os.W_OK)]
+        writable = [place for place in places if os.access(place, os.W_OK)]
+        # The working folders of this revision's workers can be written to, and nothing is loaded from them.
+        work, own = "/kvern/work/", os.getcwd() + "/"
+        loaded = [*sys.path, *(getattr(each, "__file__", None) or "" for each in list(sys.modules.values()))]
+        result = {
+            "elsewhere": [place for place in writable if not place.startswith(work)],
+            "own is there": own.startswith(work),
+            "loaded from it": [place for place in loaded if place and os.path.realpath(place).startswith(work[:-1])],
+            "relative": [place for place in sys.path if not os.path.isabs(place)],
+        }
     """
-    assert told(api, probe, code) == []
+    found = told(api, probe, code)
+    assert found["elsewhere"] == found["loaded from it"] == found["relative"] == []
+    assert found["own is there"]
 
 
 def sleepers(figure: str) -> list[str]:
