@@ -111,7 +111,7 @@ class WorkingFolder:
             status = os.lstat(os.path.join(self.path, name))  # noqa: PTH118
         except OSError:
             return (-1, -1)
-        return status.st_mtime_ns, status.st_size
+        return status.st_ctime_ns, status.st_size  # unlike that of writing, a call cannot set this time back
 
     def _names(self) -> Iterator[str]:
         waiting = [""]

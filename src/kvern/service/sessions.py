@@ -16,6 +16,7 @@ made inside a function  | the same; it can make no further one             | als
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from kvern.service.nonces import Nonces
 from kvern.service.oidc_http import UnreachableIssuerError
 from kvern.service.oidc_sessions import OidcSessions, Proof
 from kvern.service.oidc_tokens import RefusedError
-from kvern.store import Row, Store, sessions
+from kvern.store import Row, Store, StoreFault, sessions
 from kvern.store.sessions import SessionRecord, claims_of, claims_text
 from kvern.store.vault import Vault
 from kvern.wire import sessions as wire
@@ -45,6 +46,8 @@ _ENDED = {
     "ACCESS_LOST": "The session lost its access: its client was removed, or its subject may do nothing here any more",
 }
 _OVER = "The session has ended"
+
+_log = logging.getLogger(__name__)
 
 _SETTLE_SECONDS = 0.25
 """After which a session that nobody has bound is written: the official SDK binds it in its next request."""
@@ -90,6 +93,8 @@ class Sessions:
         self._nonces = nonces
         self._unwritten: dict[int, SessionRecord] = {}
         """Sessions that wait to be bound and have no row: their nonces carry them."""
+        self._writing: asyncio.Task[None] | None = None
+        """Writes such rows."""
         self._settling: asyncio.TimerHandle | None = None
         self._clock = clock
         self._groups = groups
@@ -139,6 +144,7 @@ class Sessions:
         record = self._nonces.read(nonce)
         if record is None or record.id in self._live or is_unbound(record, self._clock.now()):
             return
+        await self._settled()
         if await self._store.read(lambda connection: sessions.status(connection, record.id)) is not None:
             return  # it was bound, or has ended
         grant = self._grant(record)
@@ -196,22 +202,41 @@ class Sessions:
 
     def _settle_soon(self) -> None:
         self._settling = None
-        if self._unwritten:
-            _ = self._settled()
+        if self._writing is None and self._unwritten:
+            self._writing = asyncio.create_task(self._write_waiting(), name="sessions-that-wait")
 
-    def _settled(self) -> Awaitable[None]:
-        """Write all that wait to be bound; who reads the table next finds them there (started, to be awaited)."""
-        rows = [(sessions.OPEN, sessions.values(record)) for record in self._unwritten.values()]
-        self._unwritten.clear()
-        return self._store.write_rows(rows)
+    async def _write_waiting(self) -> None:
+        """Write all that wait to be bound; those that are refused wait on, to be tried again."""
+        waiting, self._unwritten = self._unwritten, {}
+        try:
+            await self._store.write_rows([(sessions.OPEN, sessions.values(record)) for record in waiting.values()])
+        except StoreFault as fault:
+            _log.error("%d sessions that wait to be bound could not be kept, trying again: %s", len(waiting), fault)
+            for record in waiting.values():  # with what has become of them meanwhile
+                self._write_later(record)
+        finally:
+            self._writing = None
+
+    async def _settled(self) -> None:
+        """Have the rows of all that were made until now in the table. Raises `StoreFault` when that is refused."""
+        if self._writing is not None:
+            await asyncio.wait((self._writing,))
+        if self._unwritten:
+            self._settle_soon()
+            if self._writing is not None:
+                await asyncio.wait((self._writing,))
+        if self._unwritten:
+            raise StoreFault("sessions that wait to be bound cannot be written now")
 
     async def stop(self) -> None:
         """Write what is not written yet."""
+        try:
+            await self._settled()
+        except StoreFault as fault:  # their nonces are good all the same
+            _log.error("%s", fault)
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
-        if self._unwritten:
-            await self._settled()
 
     def _sealed(self, record: SessionRecord, proof: Proof) -> SessionRecord:
         # Within the transaction: one that changes the master key comes wholly before it or after it.
@@ -403,8 +428,7 @@ class Sessions:
         return [self._shown(record) for record in await self._several(project, ids)]
 
     async def _several(self, project: str, ids: list[int]) -> list[SessionRecord]:
-        if self._unwritten:
-            await self._settled()
+        await self._settled()
         found = await self._store.look_up(lambda connection: sessions.several(connection, project, ids))
         missing = [{"id": wanted} for wanted in ids if wanted not in found]
         if missing:
@@ -420,8 +444,7 @@ class Sessions:
         def work(connection: Connection) -> list[SessionRecord]:
             return sessions.page(connection, project, status, limit + 1, after, now=now, nonces=now - NONCE_MS)
 
-        if self._unwritten:
-            await self._settled()
+        await self._settled()
         rows = await self._store.look_up(work)
         more = rows[limit - 1].id if len(rows) > limit else None
         return [self._shown(record) for record in rows[:limit]], more

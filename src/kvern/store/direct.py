@@ -59,13 +59,16 @@ class Direct:
         self._compiled: dict[tuple[int, tuple[str, ...]], _Prepared] = {}
 
     def write(self, rows: Iterable[Row]) -> None:
-        """Write all rows in one transaction, gathered by statement; when the driver raises, nothing is kept."""
+        """Write all rows in one transaction, gathered by statement, those that are added first; when the driver raises,
+        nothing is kept.
+        """
         connection = self._connection or self._open()
         sent: dict[int, tuple[_Prepared, list[tuple[Any, ...]]]] = {}
         for statement, row in rows:
             prepared = self._prepared(statement, row)
             sent.setdefault(id(prepared), (prepared, []))[1].append(prepared.values(row))
-        steps = [step for prepared, values in sent.values() for step in _steps(prepared, values)]
+        added_first = sorted(sent.values(), key=lambda each: not each[0].statement.is_insert)
+        steps = [step for prepared, values in added_first for step in _steps(prepared, values)]
         if len(steps) == 1:
             connection.execute(*steps[0])  # a transaction of its own: SQLite commits within the step
             return

@@ -213,13 +213,14 @@ def _new_future() -> asyncio.Future[Any]:
 def _apply(connection: Connection, group: list[_Entry]) -> None:
     """Appended rows first, gathered by statement; then the works, in the order in which they came.
 
-    Rows in one group cannot depend on each other: whoever depends on a row has awaited it.
+    Of the rows, those that are added come before those that are changed: a row may be added and changed in one group.
+    Otherwise rows in one group cannot depend on each other: whoever depends on a row has awaited it.
     """
     rows: dict[int, tuple[UpdateBase, list[Mapping[str, Any]]]] = {}
     for entry in group:
         for statement, row in entry.rows:
             rows.setdefault(id(statement), (statement, []))[1].append(row)
-    for statement, values in rows.values():
+    for statement, values in sorted(rows.values(), key=lambda each: not each[0].is_insert):
         connection.execute(statement, values)
     for entry in group:
         if entry.work is not None:

@@ -105,6 +105,47 @@ async def test_a_nonce_that_was_not_bound_is_not_good_after_a_crash_when_it_was_
             p.service.sessions.bind(PROJECT, made.nonce)
 
 
+async def rows_of(p: Plant, session_id: int) -> list[str]:
+    """The statuses of a session in the table."""
+    found = await p.store.read(lambda connection: sessions.several(connection, PROJECT, [session_id]))
+    return [record.status for record in found.values()]
+
+
+async def test_a_session_that_waits_is_written_after_a_moment(p: Plant) -> None:
+    made = await create(p)
+    p.service.sessions._settle_soon()
+    await p.service.sessions._settled()
+    assert await rows_of(p, made.id) == ["READY"]
+
+
+async def test_a_waiting_session_whose_row_was_refused_is_written_later_as_it_is_then(p: Plant) -> None:
+    waits, is_bound, has_ended = await create(p), await create(p), await create(p)
+    with p.store.closed():
+        p.service.sessions._settle_soon()
+        await until(lambda: p.store.waiting == 1)
+        p.service.sessions.bind(PROJECT, is_bound.nonce)
+        p.service.sessions.ended(has_ended.id, "REVOKED")
+        p.store.refusing = True
+    await until(lambda: p.store.refused == 1 and p.service.sessions._writing is None)
+    assert await rows_of(p, waits.id) == []
+    with pytest.raises(StoreFault, match="cannot be written now"):
+        await p.service.sessions.by_ids(PROJECT, [waits.id])
+    p.store.refusing = False
+    assert (await shown(p, waits.id)).status == "READY"
+    assert [await rows_of(p, each.id) for each in (waits, is_bound, has_ended)] == [["READY"], ["ACTIVE"], ["REVOKED"]]
+
+
+async def test_a_session_that_is_bound_while_its_row_is_written_is_bound_in_the_table(p: Plant) -> None:
+    """An end of another session, in the same group, must not take its update before its row is there."""
+    other, made = await bound(p), await create(p)
+    ending = p.service.sessions.end(other, "EXPIRED")
+    p.service.sessions._settle_soon()
+    await asyncio.sleep(0)  # its row is entered now, behind the other's end
+    kept = p.service.sessions.bind(PROJECT, made.nonce)
+    await asyncio.gather(ending, p.store.write_rows(kept.rows, kept.check))
+    assert await rows_of(p, made.id) == ["ACTIVE"]
+
+
 async def test_a_nonce_that_was_changed_is_unknown(p: Plant) -> None:
     made = await create(p)
     await p.crash()
