@@ -26,7 +26,9 @@ time.sleep(600)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_all_descendants_of_an_aborted_run_end(number: signal.Signals, tmp_path: Path) -> None:
     patience = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    program = RUN.replace("guardian.guard()", "guardian.PATIENCE = 0.2\nguardian.guard()")
+    # A shell that starts the tests in the background has Ctrl-C ignored, and so would this run.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = RUN.replace("guardian.guard()", f"guardian.PATIENCE = 0.2\n{heard}\nguardian.guard()")
     run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=patience, cwd=tmp_path)
     assert run.stdout is not None
     with run.stdout:
